@@ -1,0 +1,137 @@
+package httpapi
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// giveUpsToOpen: so many requests in a row that used up their attempts without an answer of any kind to anyone mean a
+	// dead host, not an unlucky request.
+	giveUpsToOpen = 3
+	// probeEvery: an open circuit lets one request through so often, so that a host that comes back is noticed.
+	probeEvery = 30 * time.Second
+	// maxCircuits bounds what a server that names ever new image hosts makes us remember.
+	maxCircuits = 256
+)
+
+// circuits are those of a Client's hosts, by origin.
+type circuits struct {
+	mu       sync.Mutex
+	byOrigin map[string]*circuit
+}
+
+func (cs *circuits) of(origin string, made func() *circuit) *circuit {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if c := cs.byOrigin[origin]; c != nil {
+		return c
+	}
+	c := made()
+	if len(cs.byOrigin) < maxCircuits {
+		cs.byOrigin[origin] = c
+	}
+	return c
+}
+
+// circuit is what all requests of a Client know together about one host, so that a dead one ends a run in bounded time
+// with one message. It opens when the host
+//   - could not even be connected to for patience after it had answered before,
+//   - has never answered and one request has used up its attempts to connect, or
+//   - left giveUpsToOpen requests in a row without any answer, with no answer to another one in between.
+//
+// Any answer, an error too, closes it.
+type circuit struct {
+	who      string
+	sentinel error
+	patience time.Duration
+
+	mu       sync.Mutex
+	answered bool      // ever
+	since    time.Time // start of the first attempt without answer since the last answer; zero: none
+	dialOnly bool      // all attempts since then failed to connect
+	giveUps  int
+	cause    error
+	opened   chan struct{} // closed when the circuit opens, made anew when it closes
+	open     bool
+	probe    time.Time // when the last request was let through an open circuit
+}
+
+func newCircuit(who string, sentinel error, patience time.Duration) *circuit {
+	return &circuit{who: who, sentinel: sentinel, patience: patience, opened: make(chan struct{})}
+}
+
+// enter says whether an attempt may be made now; the channel is closed should the circuit open while a request waits.
+func (c *circuit) enter() (<-chan struct{}, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open {
+		return c.opened, nil
+	}
+	if now := time.Now(); now.Sub(c.probe) >= probeEvery {
+		c.probe = now
+		return nil, nil
+	}
+	return nil, c.failure()
+}
+
+// failure is called with mu held.
+func (c *circuit) failure() error {
+	return &unreachableError{sentinel: c.sentinel, who: c.who, since: time.Since(c.since), cause: c.cause}
+}
+
+// success notes an answer of any kind.
+func (c *circuit) success() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open {
+		c.open, c.opened = false, make(chan struct{})
+	}
+	c.answered, c.since, c.giveUps, c.cause = true, time.Time{}, 0, nil
+}
+
+// failed notes an attempt that began at started and got no answer.
+func (c *circuit) failed(started time.Time, dial bool, cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.since.IsZero() {
+		c.since, c.dialOnly = started, true
+	}
+	c.dialOnly = c.dialOnly && dial
+	c.cause = cause
+	if c.dialOnly && c.answered && time.Since(c.since) >= c.patience {
+		c.trip()
+	}
+}
+
+// gaveUp notes a request that ended without an answer after all the attempts it had. If that, or what others have seen,
+// means that the host is dead, it returns the error to end with.
+func (c *circuit) gaveUp() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.since.IsZero() {
+		return nil // another request has been answered meanwhile
+	}
+	c.giveUps++
+	if c.giveUps >= giveUpsToOpen || c.dialOnly && !c.answered {
+		c.trip()
+	}
+	if c.open {
+		return c.failure()
+	}
+	return nil
+}
+
+// hasAnswered tells whether the host has ever answered: not to be connected to is then an outage of the link.
+func (c *circuit) hasAnswered() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.answered
+}
+
+func (c *circuit) trip() {
+	if !c.open {
+		c.open, c.probe = true, time.Now()
+		close(c.opened)
+	}
+}

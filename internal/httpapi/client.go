@@ -1,0 +1,383 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+// Client is safe for concurrent use.
+type Client struct {
+	name      string
+	base      *url.URL
+	broken    error // BaseURL is unusable
+	login     func(ctx context.Context, c *Client) (string, error)
+	transport http.RoundTripper
+	traces    bool // the transport tells when it has a connection
+	retry     Retry
+	log       *slog.Logger
+	rate      Limiter
+	agent     string
+	known     []string // secrets
+
+	session  session
+	circuits circuits
+	api      apiReach
+
+	requests, read, sent atomic.Int64
+}
+
+// New makes a client; it sends nothing. A BaseURL that Normalize refuses is what every request then fails with.
+func New(cfg Config) *Client {
+	c := &Client{
+		name:      cfg.Name,
+		base:      &url.URL{},
+		login:     cfg.Login,
+		transport: cfg.Transport,
+		retry:     cfg.Retry.withDefaults(),
+		log:       cfg.Log,
+		rate:      cfg.Rate,
+		agent:     cfg.UserAgent,
+		known:     cfg.Secrets,
+		circuits:  circuits{byOrigin: map[string]*circuit{}},
+	}
+	if c.name == "" {
+		c.name = "API"
+	}
+	if c.transport == nil {
+		c.transport = NewTransport()
+	}
+	_, c.traces = c.transport.(*transport)
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.agent == "" {
+		c.agent = "pyrobundle"
+	}
+	base, err := Normalize(cfg.BaseURL)
+	if err == nil {
+		c.base, err = url.Parse(base)
+	}
+	if err != nil {
+		c.base, c.broken = &url.URL{}, fmt.Errorf("%s: %w", c.name, err)
+	}
+	if a, ok := literal(c.base); ok {
+		c.api.note(a)
+	}
+	return c
+}
+
+// JSON does the request and decodes a 2xx answer into out (nil: ignored). An answer that is HTML or broken JSON counts as
+// a failure to be tried again (pitfall E2), one of another shape than out as a final one. out is untouched on 204.
+func (c *Client) JSON(ctx context.Context, r Request, out any) error {
+	_, err := c.do(ctx, r, "application/json", func(res outcome) error { return decode(res, out) })
+	return err
+}
+
+// Bytes does the request and returns a 2xx answer's body, at most MaxBytes. An HTML page is never what was asked for.
+func (c *Client) Bytes(ctx context.Context, r Request) ([]byte, http.Header, error) {
+	res, err := c.do(ctx, r, "*/*", func(res outcome) error {
+		if looksLikeHTML(res.body) {
+			return errHTML
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return res.body, res.header, nil
+}
+
+// Requests, BytesRead and BytesSent are totals since New: requests sent (each attempt and redirect), bytes received and
+// sent in bodies.
+func (c *Client) Requests() int64  { return c.requests.Load() }
+func (c *Client) BytesRead() int64 { return c.read.Load() }
+func (c *Client) BytesSent() int64 { return c.sent.Load() }
+
+// Close lets go of idle connections, so that nothing of the client is left running. It may be used again.
+func (c *Client) Close() {
+	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+var (
+	errHTML = errors.New("an HTML page instead of the answer; something between may be answering for the server")
+	errJSON = errors.New("broken JSON")
+)
+
+// finalError is a 2xx answer that another attempt would meet again.
+type finalError struct{ error }
+
+func (e finalError) Unwrap() error { return e.error }
+
+func decode(res outcome, out any) error {
+	switch {
+	case len(res.body) == 0 && (out == nil || res.status == http.StatusNoContent):
+		return nil
+	case looksLikeHTML(res.body):
+		return errHTML
+	case out == nil:
+		return nil
+	case tooDeep(res.body):
+		return finalError{fmt.Errorf("%w: JSON nested deeper than %d levels", ErrTooLarge, maxDepth)}
+	case !json.Valid(res.body):
+		return errJSON
+	}
+	if err := json.Unmarshal(res.body, out); err != nil {
+		return finalError{fmt.Errorf("JSON of another shape than expected: %w", err)}
+	}
+	return nil
+}
+
+// outcome is what became of one attempt.
+type outcome struct {
+	answered bool // with headers at least
+	status   int
+	header   http.Header
+	body     []byte // of a 2xx answer
+	detail   string
+	after    time.Duration // Retry-After
+	asked    bool          // there was one
+
+	err      error // no answer, or an unusable one
+	unusable bool  // a 2xx answer whose body is broken, refused by check, or too large
+	final    bool  // another attempt would meet the same
+	unsent   bool  // nothing of the request can have reached the server
+}
+
+// do repeats attempts as long as that is safe, sensible and within the bounds of Retry.
+func (c *Client) do(ctx context.Context, r Request, accept string, check func(outcome) error) (outcome, error) {
+	if r.Method == "" {
+		r.Method = http.MethodGet
+	}
+	if c.broken != nil {
+		return outcome{}, c.broken
+	}
+	t, err := c.target(r)
+	if err == nil && t.foreign {
+		err = c.api.permitURL(t.url)
+	}
+	if err != nil {
+		return outcome{}, &Error{Method: r.Method, Path: t.shown, Err: c.clean(err)}
+	}
+	host := c.circuitOf(t)
+	deadline := time.Now().Add(c.retry.For)
+	var (
+		token                             string
+		generation, stale, relogins       int
+		attempts, countedFailures, failed int
+	)
+	for {
+		opened, err := host.enter()
+		if err != nil {
+			return outcome{}, &Error{Method: r.Method, Path: t.shown, Attempts: attempts, Err: err}
+		}
+		if t.auth {
+			if token, generation, err = c.authorise(ctx, stale); err != nil {
+				return outcome{}, err
+			}
+		}
+		attempts++
+		started := time.Now()
+		out := c.attempt(ctx, r, t, token, accept, attempts)
+		if out.answered && !out.unusable && out.status/100 == 2 {
+			if out.err = check(out); out.err != nil {
+				out.unusable, out.final = true, errors.As(out.err, &finalError{})
+			}
+		}
+		if out.answered {
+			host.success()
+		} else if ctx.Err() == nil && !out.final {
+			host.failed(started, out.unsent, c.clean(out.err))
+		}
+		switch {
+		case out.answered && !out.unusable && out.status/100 == 2:
+			if t.auth {
+				c.tokenAccepted(generation)
+			}
+			return out, nil
+		case ctx.Err() != nil:
+			out.err = ctx.Err()
+			return outcome{}, c.failure(r, t, out, attempts)
+		case t.auth && tokenRefused(out):
+			if err := c.mayLogInAgain(relogins, generation, c.failure(r, t, out, attempts)); err != nil {
+				return outcome{}, err
+			}
+			relogins++
+			stale = generation
+			continue
+		case !mayRepeat(out, r.idempotent()):
+			return outcome{}, c.failure(r, t, out, attempts)
+		}
+		failed++
+		if !out.unsent || !host.hasAnswered() {
+			countedFailures++
+		}
+		left := time.Until(deadline)
+		if countedFailures >= c.retry.Attempts || left <= 0 {
+			if !out.answered {
+				if err := host.gaveUp(); err != nil {
+					out.err = err
+				}
+			}
+			return outcome{}, c.failure(r, t, out, attempts)
+		}
+		wait := min(c.retry.backoff(failed, out.after, out.asked), left)
+		if err := sleep(ctx, wait, opened); err != nil {
+			out.err = err
+			return outcome{}, c.failure(r, t, out, attempts)
+		}
+	}
+}
+
+func (c *Client) circuitOf(t target) *circuit {
+	at := origin(t.url)
+	return c.circuits.of(at, func() *circuit {
+		if t.foreign {
+			return newCircuit("host "+at, ErrHostUnreachable, c.retry.For)
+		}
+		return newCircuit(c.name+" at "+at, ErrUnreachable, c.retry.For)
+	})
+}
+
+// failure makes the error of an outcome.
+func (c *Client) failure(r Request, t target, out outcome, attempts int) *Error {
+	e := &Error{
+		Method: r.Method, Path: t.shown, Status: out.status, Detail: out.detail, Attempts: attempts,
+		Ambiguous: ambiguous(out, r.idempotent()), RetryAfter: out.after, Err: c.clean(out.err),
+	}
+	if out.status == http.StatusForbidden && out.detail == "Not authenticated" && t.auth {
+		e.Detail += " (the Authorization header was lost on the way: does the address redirect, or a proxy drop it?)" // contract G8
+	}
+	return e
+}
+
+// attempt sends the request once, follows the redirects allowed, and reads the answer.
+func (c *Client) attempt(ctx context.Context, r Request, t target, token, accept string, number int) (out outcome) {
+	started := time.Now()
+	var bytes int64
+	defer func() {
+		attrs := []slog.Attr{
+			slog.String("api", c.name), slog.String("method", r.Method), slog.String("path", t.shown+maskedQuery(t.url, t.foreign)),
+			slog.Int("status", out.status), slog.Int64("ms", time.Since(started).Milliseconds()), slog.Int64("bytes", bytes),
+			slog.Int("attempt", number),
+		}
+		if out.err != nil {
+			attrs = append(attrs, slog.String("error", c.line(out.err.Error())))
+		} else if out.detail != "" {
+			attrs = append(attrs, slog.String("detail", out.detail))
+		}
+		c.log.LogAttrs(ctx, slog.LevelDebug, "request", attrs...)
+	}()
+
+	ctx = withDialPolicy(ctx, dialPolicy{api: &c.api, foreign: t.foreign})
+	connected := !c.traces
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }})
+	at := t.url
+	for redirects := 0; ; redirects++ {
+		var up upload
+		req, err := c.request(ctx, r, at, &up)
+		if err != nil {
+			return outcome{err: err, final: true, unsent: true}
+		}
+		req.Header.Set("Accept", accept)
+		if t.auth && sameOrigin(at, c.base) {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		c.requests.Add(1)
+		resp, err := c.transport.RoundTrip(req)
+		if err != nil {
+			out = outcome{err: err, final: isFinal(err), unsent: !connected || isDial(err)}
+			if local := up.failure(); local != nil {
+				out.err, out.final = fmt.Errorf("read what is to be sent: %w", local), true
+			}
+			return out
+		}
+		next, why := c.redirect(r, t, resp, redirects)
+		if next != nil {
+			bytes += c.discard(ctx, resp)
+			at = next
+			continue
+		}
+		var n int64
+		out, n = c.answer(ctx, r, resp)
+		bytes += n
+		if why != "" {
+			out.detail = c.line(why)
+		}
+		return out
+	}
+}
+
+// request makes one *http.Request.
+func (c *Client) request(ctx context.Context, r Request, at *url.URL, up *upload) (*http.Request, error) {
+	req := (&http.Request{
+		Method: r.Method, URL: at, Host: at.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{"User-Agent": {c.agent}},
+	}).WithContext(ctx)
+	if r.ContentType != "" {
+		req.Header.Set("Content-Type", r.ContentType)
+	}
+	if r.Body == nil {
+		return req, nil
+	}
+	body, length, err := up.open(r.Body, &c.sent)
+	if err != nil {
+		return nil, fmt.Errorf("read what is to be sent: %w", err)
+	}
+	req.Body, req.ContentLength = body, length
+	if length == 0 {
+		_ = body.Close()
+		req.Body = http.NoBody
+	}
+	// net/http sends a request again by itself if the server closed the idle connection before any of it was written.
+	req.GetBody = func() (io.ReadCloser, error) {
+		body, _, err := up.open(r.Body, &c.sent)
+		return body, err
+	}
+	return req, nil
+}
+
+// redirect returns where an answer sends us if we follow, or why we do not. The API may send us elsewhere within its own
+// origin, method and body included (307, 308); the host of an image anywhere that the guard allows, but never from https to http.
+func (c *Client) redirect(r Request, t target, resp *http.Response, before int) (next *url.URL, why string) {
+	switch resp.StatusCode {
+	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther:
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			return nil, "a redirect that would lose what was sent: not followed"
+		}
+	default:
+		return nil, ""
+	}
+	location := resp.Header.Get("Location")
+	next, err := resp.Request.URL.Parse(location)
+	if location == "" || err != nil {
+		return nil, "a redirect to nowhere"
+	}
+	next.User, next.Fragment, next.RawFragment = nil, "", ""
+	shown := "a redirect to " + Redact(next.String())
+	switch {
+	case before >= maxRedirects:
+		return nil, shown + ", one too many: not followed"
+	case !t.foreign && !sameOrigin(next, t.url):
+		return nil, shown + ", another host or scheme: not followed; is the address right?"
+	case resp.Request.URL.Scheme == "https" && next.Scheme != "https":
+		return nil, shown + ", from https to http: not followed"
+	}
+	if t.foreign {
+		if err := c.api.permitURL(next); err != nil {
+			return nil, shown + ": " + err.Error()
+		}
+	}
+	return next, ""
+}
