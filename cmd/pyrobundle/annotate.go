@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"pyrobundle/load"
+	"pyrobundle/store"
+)
+
+// annotateOptions are the flags of the annotate command.
+type annotateOptions struct {
+	dates      dateFlags
+	regenerate regenerateOptions
+}
+
+// regenerateOptions are what annotate and import --skip-platform-fetch have in common.
+type regenerateOptions struct {
+	target     targetFlags
+	annotation annotationFlags
+	run        runFlags
+	output     outputFlags
+}
+
+func (o *annotateOptions) addFlags(flags *pflag.FlagSet, a *app) {
+	o.dates.addFlags(flags, a.now)
+	o.regenerate.target.addFlags(flags)
+	o.regenerate.annotation.addFlags(flags)
+	o.regenerate.run.addFlags(flags)
+	o.regenerate.output.addFlags(flags)
+}
+
+const annotateIntro = `annotate generates annotations for the sequences that the annotation API already has in a range of days, from its own
+detections. It needs neither bundle nor platform. What somebody has annotated is kept.`
+
+const annotateExample = `  # Generate a week anew with a higher confidence
+  pyrobundle annotate --date-from 2024-01-01 --date-end 2024-01-07 --confidence-threshold 0.5`
+
+func newAnnotateCommand(a *app) *cobra.Command {
+	var opts annotateOptions
+	cmd := &cobra.Command{
+		Use:     "annotate",
+		Short:   "Generate annotations for what an annotation API already has",
+		Long:    help(annotateIntro, annotationEnvironment+networkEnvironment, exitDone, exitError, exitUsage, exitFailures, exitRefused, exitInterrupted),
+		Example: annotateExample,
+		Args:    arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			from, to, err := opts.dates.days("annotate")
+			if err != nil {
+				return err
+			}
+			return runRegenerate(cmd.Context(), a, "annotate", opts.regenerate, from, to)
+		},
+	}
+	opts.addFlags(cmd.Flags(), a)
+	return cmd
+}
+
+func runRegenerate(ctx context.Context, a *app, command string, opts regenerateOptions, from, to store.Day) error {
+	log := a.logger(opts.output)
+	target, err := a.dialTarget(ctx, opts.target, opts.run.connect, log)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.loadConfig(opts.annotation, opts.run, log)
+	if err != nil {
+		return err
+	}
+	report := a.newReport(command, "", opts.run.dryRun)
+	report.Target = target.BaseURL()
+	progress := a.progress(opts.output, command, "annotations")
+	cfg.Query = store.Query{From: from, To: to}
+	cfg.Progress = progress.add
+	result, err := load.Regenerate(ctx, target, cfg)
+	progress.finish()
+	report.Requests, report.Bytes = target.Requests(), target.BytesSent()
+	report.addLoad(result)
+	return a.publish(report, opts.output.json, opts.run.strict, err)
+}

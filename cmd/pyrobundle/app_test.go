@@ -1,0 +1,169 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"pyrobundle/internal/httpapi"
+	"pyrobundle/store"
+)
+
+// outcome is what a command line did.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+// noon is the clock of the tests: the UTC day is 2026-08-15.
+func noon() time.Time { return time.Date(2026, 8, 15, 12, 0, 0, 0, time.UTC) }
+
+// pyrobundle runs a command line in this process, with nothing but env in its environment.
+func pyrobundle(t *testing.T, env map[string]string, args ...string) outcome {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	app := newApp(&stdout, &stderr, lookup(env), noon)
+	cmd := app.command()
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(t.Context())
+	app.complain(err)
+	return outcome{code: exitCode(err), stdout: stdout.String(), stderr: stderr.String()}
+}
+
+func lookup(env map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		value, ok := env[name]
+		return value, ok
+	}
+}
+
+func TestExitCodeOfEveryKindOfError(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		err  error
+		want int
+	}{
+		{"done", nil, 0},
+		{"something else", errors.New("no route to host"), 1},
+		{"missing path", fmt.Errorf("open: %w", fs.ErrNotExist), 1},
+		{"missing path that the store calls no bundle", fmt.Errorf("%w: %w", store.ErrNotBundle, fs.ErrNotExist), 1},
+		{"deadline", context.DeadlineExceeded, 1},
+		{"usage", usagef("no"), 2},
+		{"usage within", fmt.Errorf("x: %w", usagef("no")), 2},
+		{"another platform's bundle", fmt.Errorf("x: %w", store.ErrSource), 2},
+		{"failures", &failuresError{command: "load", failed: 1}, 3},
+		{"refused", fmt.Errorf("log in: %w", httpapi.ErrUnauthorized), 4},
+		{"locked", fmt.Errorf("open: %w", store.ErrLocked), 5},
+		{"damaged", fmt.Errorf("open: %w", store.ErrCorrupt), 6},
+		{"damaged because a shard is missing", fmt.Errorf("%w: %w", store.ErrCorrupt, fs.ErrNotExist), 6},
+		{"unknown format", fmt.Errorf("open: %w", store.ErrVersion), 6},
+		{"foreign directory", fmt.Errorf("open: %w", store.ErrNotBundle), 6},
+		{"interrupted", fmt.Errorf("fetch: %w", context.Canceled), 130},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := exitCode(test.err); got != test.want {
+				t.Errorf("exitCode(%v) = %d, want %d", test.err, got, test.want)
+			}
+		})
+	}
+}
+
+func TestWrongUsageExitsTwoWithOneLine(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		want string // in stderr
+	}{
+		{"unknown command", []string{"lod"}, `unknown command "lod", did you mean "load"?`},
+		{"unknown flag", []string{"load", "--nope"}, "see 'pyrobundle load --help'"},
+		{"argument too many", []string{"load", "now"}, "unknown command \"now\""},
+		{"argument missing", []string{"restore"}, "accepts 1 arg"},
+		{"no first day", []string{"fetch"}, "fetch needs --date-from YYYY-MM-DD"},
+		{"no first day for import", []string{"import"}, "import needs --date-from"},
+		{"no first day for annotate", []string{"annotate"}, "annotate needs --date-from"},
+		{"malformed day", []string{"fetch", "--date-from", "2024-1-1"}, "want YYYY-MM-DD, such as 2024-01-31"},
+		{"impossible day", []string{"fetch", "--date-from", "2024-02-30"}, "want YYYY-MM-DD"},
+		{
+			"reversed days",
+			[]string{"import", "--date-from", "2024-01-02", "--date-end", "2024-01-01"},
+			"Invalid combination of --date-from and --date-end parameters: 2024-01-02 is after 2024-01-01",
+		},
+		{
+			"a future day and the default end",
+			[]string{"fetch", "--date-from", "2026-08-16"},
+			"Invalid combination of --date-from and --date-end parameters: 2026-08-16 is after 2026-08-15",
+		},
+		{"reversed filter of load", []string{"load", "--date-from", "2024-01-02", "--date-end", "2024-01-01"}, "Invalid combination"},
+		{"confidence above one", []string{"load", "--confidence-threshold", "1.01"}, "want a number from 0 to 1"},
+		{"confidence below zero", []string{"load", "--confidence-threshold", "-0.1"}, "want a number from 0 to 1"},
+		{"confidence not a number", []string{"load", "--confidence-threshold", "nan"}, "want a number from 0 to 1"},
+		{"IoU above one", []string{"annotate", "--iou-threshold", "2"}, "want a number from 0 to 1"},
+		{"cluster of none", []string{"load", "--min-cluster-size", "0"}, "at least 1"},
+		{"no workers", []string{"fetch", "--max-workers", "0"}, "at least 1"},
+		{"negative limit", []string{"fetch", "--detections-limit", "-1"}, "at least 0"},
+		{"negative maximum", []string{"fetch", "--max-sequences", "-1"}, "at least 0"},
+		{"unknown order", []string{"fetch", "--detections-order-by", "up"}, "want asc, desc"},
+		{"unknown risk", []string{"fetch", "--risk-score", "huge"}, "want extreme, very_low, low, moderate, high, very_high, none"},
+		{"unknown level", []string{"fetch", "--loglevel", "loud"}, "want info, debug, warning, error"},
+		{"unknown source", []string{"load", "--source-api", "french"}, "want pyronear_french, alert_wildfire, api_cenia"},
+		{"bad rate", []string{"fetch", "--limit-rate", "fast"}, "want bytes per second, such as 500kB or 2MB"},
+		{"bad time", []string{"fetch", "--retry-for", "soon"}, "want a time, such as 30s or 10m"},
+		{"bad list", []string{"fetch", "--sequence-list", "1,x"}, `"x" is none`},
+		{"bad subset", []string{"verify", "--read-data-subset", "8/7"}, "want part/parts, such as 1/7"},
+		{"login alone", []string{"serve", "--login", "me"}, "--login and --password-env belong together"},
+		{"open to the network without an account", []string{"serve", "--listen", "0.0.0.0:0"}, "set an account with --login and --password-env"},
+		{"no command", nil, "say which command to run"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := pyrobundle(t, nil, test.args...)
+			if got.code != exitUsage || !strings.Contains(got.stderr, test.want) || got.stdout != "" {
+				t.Errorf("got %+v, want code 2 and stderr with %q", got, test.want)
+			}
+			if lines := strings.Count(got.stderr, "\n"); len(test.args) > 0 && lines != 1 {
+				t.Errorf("stderr has %d lines, want 1: %s", lines, got.stderr)
+			}
+		})
+	}
+}
+
+func TestUsageHintForFlagErrorsOnly(t *testing.T) {
+	if got := pyrobundle(t, nil, "fetch"); strings.Contains(got.stderr, "--help") {
+		t.Errorf("a missing day is explained by itself, got %q", got.stderr)
+	}
+}
+
+func TestEveryHelpListsCodesAndAnExample(t *testing.T) {
+	app := newApp(&bytes.Buffer{}, &bytes.Buffer{}, lookup(nil), noon)
+	for _, cmd := range app.command().Commands() {
+		if cmd.Name() == "help" || cmd.Name() == "completion" {
+			continue
+		}
+		t.Run(cmd.Name(), func(t *testing.T) {
+			got := pyrobundle(t, nil, cmd.Name(), "--help")
+			for _, want := range []string{"Exit codes:", "    0  done", "Examples:", "pyrobundle " + cmd.Name()} {
+				if !strings.Contains(got.stdout, want) {
+					t.Errorf("help lacks %q:\n%s", want, got.stdout)
+				}
+			}
+			if got.code != 0 {
+				t.Errorf("exit code %d, want 0", got.code)
+			}
+		})
+	}
+}
+
+func TestMissingBundleExitsOne(t *testing.T) {
+	for _, command := range []string{"verify", "digest", "inspect", "load", "serve"} {
+		t.Run(command, func(t *testing.T) {
+			got := pyrobundle(t, nil, command, "--bundle", t.TempDir()+"/none")
+			if got.code != exitError || !strings.Contains(got.stderr, "fetch creates one") {
+				t.Errorf("got %+v, want code 1 and what to do next", got)
+			}
+		})
+	}
+}

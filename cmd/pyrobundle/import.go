@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"pyrobundle/load"
+	"pyrobundle/store"
+)
+
+// importOptions are the flags of the import command: those of fetch and of load.
+type importOptions struct {
+	bundle            bundleFlag
+	target            targetFlags
+	dates             dateFlags
+	fetch             fetchFlags
+	limit             int
+	sourceAPI         sourceAPIFlag
+	annotation        annotationFlags
+	replay            replayFlags
+	skipPlatformFetch bool
+	run               runFlags
+	output            outputFlags
+}
+
+func (o *importOptions) addFlags(flags *pflag.FlagSet, a *app) {
+	o.bundle.addFlags(flags)
+	o.target.addFlags(flags)
+	o.dates.addFlags(flags, a.now)
+	o.fetch.addFlags(flags)
+	flags.Var(newBounded(&o.limit, 30, 0), "detections-limit", "frames with boxes per sequence; 0 is all")
+	o.sourceAPI.addFlags(flags)
+	o.annotation.addFlags(flags)
+	o.replay.addFlags(flags)
+	flags.BoolVar(&o.skipPlatformFetch, "skip-platform-fetch", false, "annotate what the annotation API already has; the same as the annotate command")
+	o.run.addFlags(flags)
+	o.output.addFlags(flags)
+}
+
+const importIntro = `import is fetch and load in one: it mirrors the days into the bundle, then loads them, and with them the sequences of any
+other day that this fetch completed. The bundle stays, and the next import resumes from it.`
+
+const importExample = `  # Everything of two days, end to end
+  pyrobundle import --date-from 2024-01-01 --date-end 2024-01-02 --loglevel info
+
+  # Nightly, from a crontab
+  pyrobundle import --date-from yesterday --date-end today`
+
+func newImportCommand(a *app) *cobra.Command {
+	var opts importOptions
+	cmd := &cobra.Command{
+		Use:     "import",
+		Short:   "Fetch days of the platform and load them, in one go",
+		Long:    help(importIntro, platformEnvironment+annotationEnvironment+networkEnvironment, exitDone, exitError, exitUsage, exitFailures, exitRefused, exitLocked, exitDamaged, exitInterrupted),
+		Example: importExample,
+		Args:    arguments(cobra.NoArgs),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runImport(cmd.Context(), a, opts) },
+	}
+	opts.addFlags(cmd.Flags(), a)
+	return cmd
+}
+
+func runImport(ctx context.Context, a *app, opts importOptions) error {
+	from, to, err := opts.dates.days("import")
+	if err != nil {
+		return err
+	}
+	if opts.skipPlatformFetch {
+		return runRegenerate(ctx, a, "import", regenerateOptions{target: opts.target, annotation: opts.annotation, run: opts.run, output: opts.output}, from, to)
+	}
+	log := a.logger(opts.output)
+	mirror, err := a.newMirror(opts.bundle, opts.fetch, opts.sourceAPI, opts.run, log)
+	if err != nil {
+		return err
+	}
+	// Before hours are spent on fetching: is there an annotation API to load into, and under which name?
+	target, err := a.dialTarget(ctx, opts.target, opts.run.connect, log)
+	if err != nil {
+		return err
+	}
+	cfg, err := a.loadConfig(opts.annotation, opts.run, log)
+	if err != nil {
+		return err
+	}
+	cfg.DetectionTime, cfg.RepairForeign = opts.replay.detectionTime, opts.replay.repairForeign
+	cfg.Limit, cfg.Order = opts.limit, opts.fetch.order
+
+	report := a.newReport("import", opts.bundle.path, opts.run.dryRun)
+	report.Source, report.Target = mirror.url, target.BaseURL()
+	fetching := a.progress(opts.output, "fetch", "images")
+	mirror.config.From, mirror.config.To, mirror.config.Limit = from, to, opts.limit
+	mirror.config.Progress = fetching.add
+	fetched, err := mirror.run(ctx)
+	fetching.finish()
+	if !fetched.began {
+		return err
+	}
+	report.Requests, report.Bytes = fetched.requests, fetched.bytes
+	report.addFetch(fetched.Result)
+	if err != nil {
+		report.Annotations = &annotationCounts{}
+		return a.publish(report, opts.output.json, opts.run.strict, err)
+	}
+
+	loading := a.progress(opts.output, "load", "uploads")
+	cfg.Progress = loading.add
+	cfg.Query = store.Query{From: from, To: to, IDs: opts.fetch.sequences.ids}
+	loaded, err := a.loadFetched(ctx, opts, fetched, target, cfg)
+	loading.finish()
+	report.Requests += target.Requests()
+	report.Bytes += target.BytesSent()
+	report.addLoad(loaded)
+	return a.publish(report, opts.output.json, opts.run.strict, err)
+}
+
+// loadFetched loads the range, and what this fetch completed outside of it.
+func (a *app) loadFetched(ctx context.Context, opts importOptions, fetched mirrored, target load.Target, cfg load.Config) (load.Result, error) {
+	bundle, err := openBundle(opts.bundle.path)
+	if err != nil {
+		return load.Result{}, err
+	}
+	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
+	if cfg.SourceAPI, err = sourceAPI(opts.sourceAPI, bundle.Source(), opts.target.url); err != nil {
+		return load.Result{}, err
+	}
+	result, err := load.Run(ctx, bundle, target, cfg)
+	if err != nil {
+		return result, err
+	}
+	elsewhere, err := outside(ctx, bundle, cfg.Query, fetched.Completed)
+	if err == nil && len(elsewhere) > 0 {
+		var more load.Result
+		cfg.Query = store.Query{IDs: elsewhere}
+		more, err = load.Run(ctx, bundle, target, cfg)
+		joinLoads(&result, more)
+	}
+	if err != nil {
+		return result, err
+	}
+	return result, countAbsent(ctx, bundle, fetched.Problems, &result)
+}
+
+// outside returns the ids whose sequences the query does not select.
+func outside(ctx context.Context, bundle *store.Bundle, q store.Query, ids []int64) ([]int64, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var found []int64
+	for summary, err := range bundle.Summaries(ctx, store.Query{IDs: ids}) {
+		if err != nil {
+			return nil, err
+		}
+		day := store.DayOf(summary.StartedAt)
+		if day < q.From || day > q.To || (len(q.IDs) > 0 && !slices.Contains(q.IDs, summary.ID)) {
+			found = append(found, summary.ID)
+		}
+	}
+	return found, nil
+}
+
+// countAbsent counts the sequences that could not even be fetched: to the user of import they have failed like the others.
+func countAbsent(ctx context.Context, bundle *store.Bundle, problems []store.Problem, result *load.Result) error {
+	absent := map[int64]bool{}
+	for _, p := range problems {
+		if p.SequenceID == 0 || p.Class != store.Failed || absent[p.SequenceID] {
+			continue
+		}
+		switch _, err := bundle.Sequence(ctx, p.SequenceID); {
+		case errors.Is(err, store.ErrNotFound):
+			absent[p.SequenceID] = true
+		case err != nil:
+			return err
+		}
+	}
+	result.Sequences.Total += int64(len(absent))
+	result.Sequences.Failed += int64(len(absent))
+	return nil
+}
+
+func joinLoads(sum *load.Result, r load.Result) {
+	sum.Sequences.Total += r.Sequences.Total
+	sum.Sequences.Successful += r.Sequences.Successful
+	sum.Sequences.Failed += r.Sequences.Failed
+	sum.Sequences.New += r.Sequences.New
+	sum.Sequences.Updated += r.Sequences.Updated
+	sum.Sequences.Unchanged += r.Sequences.Unchanged
+	sum.Detections.Total += r.Detections.Total
+	sum.Detections.Created += r.Detections.Created
+	sum.Detections.Existing += r.Detections.Existing
+	sum.Detections.Failed += r.Detections.Failed
+	sum.Images += r.Images
+	sum.ImageBytes += r.ImageBytes
+	sum.Annotations.Created += r.Annotations.Created
+	sum.Annotations.Updated += r.Annotations.Updated
+	sum.Annotations.Unchanged += r.Annotations.Unchanged
+	sum.Annotations.KeptReviewed += r.Annotations.KeptReviewed
+	sum.Annotations.Failed += r.Annotations.Failed
+	sum.Foreign += r.Foreign
+	sum.Plan = append(sum.Plan, r.Plan...)
+	sum.Drift = append(sum.Drift, r.Drift...)
+	sum.Problems = append(sum.Problems, r.Problems...)
+}

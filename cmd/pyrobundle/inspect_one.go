@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"pyrobundle/store"
+)
+
+// sequenceDetail is the JSON of inspect sequence: the platform's documents as stored, and what became of each frame.
+type sequenceDetail struct {
+	Sequence     json.RawMessage   `json:"sequence"`
+	Camera       json.RawMessage   `json:"camera,omitempty"`
+	Organization json.RawMessage   `json:"organization,omitempty"`
+	Detections   []json.RawMessage `json:"detections"`
+	Frames       []store.Frame     `json:"frames"`
+	Coverage     store.Coverage    `json:"coverage"`
+}
+
+func newInspectSequenceCommand(a *app) *cobra.Command {
+	var opts inspectOptions
+	cmd := inspectCommand(&opts, "sequence ID", "Show one sequence of a bundle", func(ctx context.Context, args []string) error {
+		id, err := strconv.ParseInt(args[0], 10, 64)
+		if err != nil || id < 1 {
+			return usagef("inspect sequence %q: want a sequence id", args[0])
+		}
+		return a.inspect(opts, func(bundle *store.Bundle) error {
+			record, err := bundle.Sequence(ctx, id)
+			if err != nil {
+				return fmt.Errorf("sequence %d: %w", id, err)
+			}
+			return a.printSequence(record, opts.json)
+		})
+	})
+	cmd.Args = arguments(cobra.ExactArgs(1))
+	return cmd
+}
+
+func (a *app) printSequence(r store.SequenceRecord, asJSON bool) error {
+	if asJSON {
+		detail := sequenceDetail{Sequence: r.Sequence.Document, Frames: r.Frames, Coverage: r.Coverage, Detections: []json.RawMessage{}}
+		if r.Camera != nil {
+			detail.Camera = r.Camera.Document
+		}
+		if r.Organization != nil {
+			detail.Organization = r.Organization.Document
+		}
+		for _, d := range r.Detections {
+			detail.Detections = append(detail.Detections, d.Document)
+		}
+		return json.NewEncoder(a.stdout).Encode(detail)
+	}
+	frames := make(map[string]store.Frame, len(r.Frames))
+	for _, f := range r.Frames {
+		frames[f.Key] = f
+	}
+	camera, organization := "unknown", "unknown"
+	if r.Camera != nil {
+		camera = r.Camera.Name
+	}
+	if r.Organization != nil {
+		organization = r.Organization.Name
+	}
+	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	row := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\n", args...) } // Flush reports its errors
+	row("sequence\t%d", r.Sequence.ID)
+	row("camera\t%d\t%s", r.Sequence.CameraID, oneLine(camera))
+	row("organization\t%d\t%s", r.OrganizationID(), oneLine(organization))
+	row("started\t%s", r.Sequence.StartedAt.UTC().Format(time.DateTime))
+	row("last seen\t%s", r.Sequence.LastSeenAt.UTC().Format(time.DateTime))
+	row("label\t%s", optional(r.Sequence.IsWildfire))
+	row("\ndetection\tcreated (UTC)\tboxes\timage")
+	for _, d := range r.Detections {
+		frame := frames[d.BucketKey]
+		image := frame.Image.String()
+		if frame.Image.IsZero() {
+			image = "none: " + oneLine(frame.Problem)
+		}
+		row("%d\t%s\t%s\t%s", d.ID, d.CreatedAt.UTC().Format(time.DateTime), optional(d.BBox), image)
+	}
+	return table.Flush()
+}
+
+func newInspectImageCommand(a *app) *cobra.Command {
+	var opts inspectOptions
+	var output string
+	cmd := inspectCommand(&opts, "image SHA|KEY", "Write one image of a bundle to a file", func(ctx context.Context, args []string) error {
+		if output == "" {
+			return usagef("inspect image needs -o FILE (- is standard output)")
+		}
+		return a.inspect(opts, func(bundle *store.Bundle) error {
+			image, err := findImage(ctx, bundle, args[0])
+			if err != nil {
+				return fmt.Errorf("image %s: %w", args[0], err)
+			}
+			data, err := bundle.ReadImage(ctx, image.Hash)
+			if err != nil {
+				return fmt.Errorf("image %s: %w", args[0], err)
+			}
+			return a.writeImage(output, image, data, opts.json)
+		})
+	})
+	cmd.Args = arguments(cobra.ExactArgs(1))
+	cmd.Flags().StringVarP(&output, "output", "o", "", "`file` to write; - is standard output")
+	return cmd
+}
+
+// findImage finds an image by its SHA-256, or by its platform bucket key in whichever organization has it.
+func findImage(ctx context.Context, bundle *store.Bundle, name string) (store.Image, error) {
+	if hash, err := store.ParseHash(name); err == nil {
+		return bundle.StatImage(ctx, hash)
+	}
+	tried := map[int64]bool{}
+	for camera, err := range bundle.Cameras(ctx) {
+		if err != nil {
+			return store.Image{}, err
+		}
+		if tried[camera.OrganizationID] {
+			continue
+		}
+		tried[camera.OrganizationID] = true
+		image, err := bundle.ImageOf(ctx, camera.OrganizationID, name)
+		if !errors.Is(err, store.ErrNotFound) {
+			return image, err
+		}
+	}
+	return bundle.ImageOf(ctx, 0, name) // a sequence whose camera is unknown
+}
+
+func (a *app) writeImage(path string, image store.Image, data []byte, asJSON bool) error {
+	if path == "-" {
+		_, err := a.stdout.Write(data)
+		return err
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		return fmt.Errorf("write the image: %w", err)
+	}
+	if asJSON {
+		return json.NewEncoder(a.stdout).Encode(map[string]any{"sha256": image.Hash, "size": image.Size, "format": image.Format, "file": path})
+	}
+	return a.print("%s  %s, %s\n", path, humanBytes(image.Size), image.Format)
+}

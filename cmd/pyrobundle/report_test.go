@@ -1,0 +1,152 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pyrobundle/fetch"
+	"pyrobundle/load"
+	"pyrobundle/store"
+)
+
+func reportTestApp() (*app, *bytes.Buffer, *bytes.Buffer) {
+	var stdout, stderr bytes.Buffer
+	return newApp(&stdout, &stderr, lookup(nil), noon), &stdout, &stderr
+}
+
+func guideResult() load.Result {
+	return load.Result{
+		Sequences:   load.SequenceCounts{Total: 15, Successful: 14, Failed: 1, New: 14},
+		Detections:  load.DetectionCounts{Total: 400, Created: 399, Failed: 1},
+		Annotations: load.AnnotationCounts{Created: 14, KeptReviewed: 2},
+		Problems:    []store.Problem{{Class: store.Failed, Kind: "sequence", ID: "4242", SequenceID: 4242, Reason: "3 of 31 detections not uploaded"}},
+	}
+}
+
+func TestLoadEndsWithTheGuidesBlock(t *testing.T) {
+	app, stdout, stderr := reportTestApp()
+	report := app.newReport("load", "b", false)
+	report.addLoad(guideResult())
+	err := app.publish(report, false, false, nil)
+	want := `Processing completed!
+Final Statistics:
+  Total sequences: 15
+  Successful sequences: 14
+  Failed sequences: 1
+  Annotations created: 14
+`
+	if diff := cmp.Diff(want, stdout.String()); diff != "" {
+		t.Errorf("stdout: want -, got +:\n%s", diff)
+	}
+	if !strings.HasPrefix(stderr.String(), "failed: sequence 4242: 3 of 31 detections not uploaded\n") {
+		t.Errorf("stderr %q does not name the failure", stderr)
+	}
+	if exitCode(err) != exitFailures || !strings.Contains(err.Error(), "run load again") {
+		t.Errorf("error %v, want exit 3 and what to do next", err)
+	}
+}
+
+func TestIncompleteFailsOnlyWhenStrict(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		classes []store.Class
+		strict  bool
+		want    int
+	}{
+		{"nothing", nil, true, exitDone},
+		{"incomplete", []store.Class{store.Incomplete}, false, exitDone},
+		{"incomplete, strict", []store.Class{store.Incomplete}, true, exitFailures},
+		{"failed", []store.Class{store.Failed}, false, exitFailures},
+		{"both", []store.Class{store.Incomplete, store.Failed}, false, exitFailures},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			app, _, stderr := reportTestApp()
+			report := app.newReport("fetch", "b", false)
+			var result fetch.Result
+			for _, class := range test.classes {
+				result.Problems = append(result.Problems, store.Problem{Class: class, Kind: "image", ID: "k", SequenceID: 7, Reason: "gone"})
+			}
+			report.addFetch(result)
+			if got := exitCode(app.publish(report, false, test.strict, nil)); got != test.want {
+				t.Errorf("exit code %d, want %d", got, test.want)
+			}
+			for _, class := range test.classes {
+				if want := string(class) + ": image k of sequence 7: gone\n"; !strings.Contains(stderr.String(), want) {
+					t.Errorf("stderr %q lacks %q", stderr, want)
+				}
+			}
+		})
+	}
+}
+
+func TestInterruptedRunStillPrintsItsReport(t *testing.T) {
+	app, stdout, _ := reportTestApp()
+	report := app.newReport("load", "b", false)
+	report.addLoad(guideResult())
+	err := app.publish(report, false, false, context.Canceled)
+	if exitCode(err) != exitInterrupted || !strings.Contains(stdout.String(), "Total sequences: 15") {
+		t.Errorf("code %d, stdout %q", exitCode(err), stdout)
+	}
+}
+
+// The keys are a contract with programs: a new one may come, none may go or change its type.
+func TestJSONReportHasTheDocumentedFields(t *testing.T) {
+	app, stdout, _ := reportTestApp()
+	report := app.newReport("import", "b", false)
+	report.Source, report.Target = "https://a", "https://b"
+	report.addFetch(fetch.Result{Images: fetch.Images{Total: 3, Downloaded: 1, Reused: 1, Failed: 1}, LeftOut: 1, Estimate: &fetch.Estimate{Images: 1}})
+	result := guideResult()
+	result.Foreign = 1
+	result.Plan = []load.Planned{{SequenceID: 1}}
+	result.Drift = result.Problems
+	report.addLoad(result)
+	report.Unloadable = report.Problems
+	if err := app.publish(report, true, false, errors.New("stopped")); err == nil {
+		t.Error("the error is lost")
+	}
+	var got map[string]any
+	decoder := json.NewDecoder(stdout)
+	if err := decoder.Decode(&got); err != nil {
+		t.Fatal(err)
+	}
+	if decoder.More() {
+		t.Error("more than one JSON object")
+	}
+	want := map[string]any{
+		"command": "import", "bundle": "b", "source": "https://a", "target": "https://b", "dry_run": false, "seconds": 0.0, "requests": 0.0, "bytes": 0.0,
+		"sequences":   map[string]any{"total": 15.0, "successful": 14.0, "failed": 1.0, "new": 14.0, "updated": 0.0, "unchanged": 0.0},
+		"detections":  map[string]any{"total": 400.0, "created": 399.0, "existing": 0.0, "failed": 1.0},
+		"images":      map[string]any{"total": 3.0, "downloaded": 1.0, "reused": 1.0, "failed": 1.0},
+		"annotations": map[string]any{"created": 14.0, "updated": 0.0, "unchanged": 0.0, "kept_reviewed": 2.0, "failed": 0.0},
+		"estimate":    map[string]any{"images": 1.0, "bytes": 0.0, "seconds": 0.0},
+		"left_out":    1.0, "foreign": 1.0, "error": "stopped",
+	}
+	problem := []any{map[string]any{"class": "failed", "kind": "sequence", "id": "4242", "sequence_id": 4242.0, "reason": "3 of 31 detections not uploaded"}}
+	want["problems"], want["unloadable"], want["drift"] = problem, problem, problem
+	want["plan"] = []any{map[string]any{"sequence_id": 1.0, "action": "", "detections": 0.0, "annotation": ""}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
+
+func TestJSONReportLeavesOutWhatDoesNotApply(t *testing.T) {
+	app, stdout, _ := reportTestApp()
+	report := app.newReport("annotate", "", true)
+	report.Target = "https://b"
+	report.Annotations, report.Sequences = &annotationCounts{}, &sequenceCounts{}
+	if err := app.publish(report, true, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"command":"annotate","target":"https://b","dry_run":true,"seconds":0,"requests":0,"bytes":0,` +
+		`"sequences":{"total":0,"successful":0,"failed":0,"new":0,"updated":0,"unchanged":0},` +
+		`"annotations":{"created":0,"updated":0,"unchanged":0,"kept_reviewed":0,"failed":0},"problems":[]}` + "\n"
+	if diff := cmp.Diff(want, stdout.String()); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
