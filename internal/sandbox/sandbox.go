@@ -1,12 +1,6 @@
-// Package sandbox is the world that pyrobundle is tried in: synthetic data written into a bundle, and an in-memory
-// annotation API of either generation, as strict as the real one.
 package sandbox
 
-import (
-	"context"
-	"net/http"
-	"time"
-)
+import "context"
 
 // WorldOptions shape the synthetic data; the zero value is the demo's world. Equal options, equal bytes.
 type WorldOptions struct {
@@ -19,18 +13,3 @@ type WorldOptions struct {
 
 // WriteBundle writes the synthetic world into a new bundle at path.
 func WriteBundle(ctx context.Context, path string, o WorldOptions) error { panic("not built yet") }
-
-// AnnotationOptions shape the in-memory annotation API.
-type AnnotationOptions struct {
-	Generation      string        // "newest" (default) or "seed"
-	Login, Password string        // default admin / admin12345
-	TokenLifetime   time.Duration // default 24 h
-	Now             func() time.Time
-}
-
-// AnnotationAPI is an http.Handler with inspection methods for tests.
-type AnnotationAPI struct{}
-
-func NewAnnotationAPI(o AnnotationOptions) *AnnotationAPI { panic("not built yet") }
-
-func (a *AnnotationAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) { panic("not built yet") }
