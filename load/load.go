@@ -1,86 +1,114 @@
-// Package load is phase two: it replays a bundle into an annotation API.
+// Package load is phase two: it replays a bundle into an annotation API, exactly once and never over a person's work.
+//
+// A run reads what the target has, plans what is missing, and applies it, a UTC day at a time and a sequence at a time;
+// with Config.DryRun it stops at the plan. docs/loading.md says what becomes of everything that a run may find. Its
+// neighbours: store holds what is replayed, annotate turns boxes into annotations, load/annotation speaks to the target.
+// Regenerate does the last step alone for what a target already has; Restore puts back annotations that a run replaced.
 package load
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
-	"log/slog"
 
-	"pyrobundle/annotate"
+	"pyrobundle/load/annotation"
 	"pyrobundle/store"
 )
 
-// Sequences is what load replays; *store.Bundle is one.
+// Sequences is what load replays; *store.Bundle is one. Sequences come by started_at.
 type Sequences interface {
 	Sequences(ctx context.Context, q store.Query) iter.Seq2[store.SequenceRecord, error]
+	StatImage(ctx context.Context, h store.Hash) (store.Image, error)
 	ReadImage(ctx context.Context, h store.Hash) ([]byte, error)
 }
 
 // Target is what load needs of an annotation API; *annotation.Client is one.
-type Target interface{}
+type Target interface {
+	BaseURL() string
+	Generation() annotation.Generation
 
-// Config is what a Run is asked for.
-type Config struct {
-	Query         store.Query
-	SourceAPI     string // enum of contract B.1
-	Thresholds    annotate.Thresholds
-	Limit         int // frames with boxes; 0: all that the bundle has
-	Order         store.Order
-	DetectionTime DetectionTime
-	Existing      Existing
-	NoPredictions NoPredictions
-	UndoDir       string // where Overwrite saves what it replaces
-	RepairForeign bool
-	Workers       int
-	DryRun        bool
-	Log           *slog.Logger
-	Progress      func(unit string, done, expected int64) // deltas; units: "sequences", "uploads", "annotations"; may be nil; concurrent
+	Sequences(ctx context.Context, f annotation.SequenceFilter) iter.Seq2[annotation.Sequence, error]
+	Sequence(ctx context.Context, id int64) (annotation.Sequence, error)
+	CreateSequence(ctx context.Context, s annotation.NewSequence) (annotation.Sequence, error)
+	RefreshTemporalScore(ctx context.Context, sourceAPI string, alertAPIID int64, t annotation.Temporal) error
+
+	Detections(ctx context.Context, sequenceID int64) ([]annotation.Detection, error)
+	CreateDetection(ctx context.Context, d annotation.NewDetection) (annotation.Detection, error)
+	DeleteDetection(ctx context.Context, id int64) error
+
+	AnnotationOf(ctx context.Context, sequenceID int64) (*annotation.SequenceAnnotation, error)
+	CreateAnnotation(ctx context.Context, a annotation.NewAnnotation) (annotation.SequenceAnnotation, error)
+	UpdateAnnotation(ctx context.Context, id int64, u annotation.AnnotationUpdate) (annotation.SequenceAnnotation, error)
+	DeleteAnnotation(ctx context.Context, id int64) error
 }
 
-type (
-	// DetectionTime says which platform time a detection's recorded_at gets: "created" (as the importers) or "recorded".
-	DetectionTime string
-	// Existing says what becomes of annotations that a person worked on or that are there: "update", "overwrite", "keep".
-	Existing string
-	// NoPredictions says what a sequence without usable boxes gets: "fail", "empty", "skip".
-	NoPredictions string
-)
-
-// Result is what a Run did, or with DryRun would have done.
-type Result struct {
-	Sequences   SequenceCounts
-	Detections  DetectionCounts
-	Images      int64 // uploaded
-	ImageBytes  int64
-	Annotations AnnotationCounts
-	Foreign     int64           // sequences left alone because another tool loaded them
-	Plan        []Planned       // with DryRun
-	Drift       []store.Problem // metadata that changed since a sequence was loaded and cannot be updated
-	Problems    []store.Problem
-}
-
-type SequenceCounts struct{ Total, Successful, Failed, New, Updated, Unchanged int64 }
-type DetectionCounts struct{ Total, Created, Existing, Failed int64 }
-type AnnotationCounts struct{ Created, Updated, Unchanged, KeptReviewed, Failed int64 }
-
-// Planned is one sequence of a dry run.
-type Planned struct {
-	SequenceID int64              `json:"sequence_id"`
-	Action     string             `json:"action"`     // create, complete, unchanged, foreign, failed
-	Detections int                `json:"detections"` // to be created
-	Annotation string             `json:"annotation"` // create, update, unchanged, kept_reviewed, withheld, none
-	Document   *annotate.Document `json:"document,omitempty"`
-}
-
-// Run replays the selected sequences of src into dst.
+// Run replays the selected sequences of src into dst and returns what it did, also beside an error.
+//
+// Problems of single sequences never end it; they are in Result. What ends it: a refused login (httpapi.ErrUnauthorized),
+// a target that answers no more (httpapi.ErrUnreachable), another run of this machine on the same target (ErrTargetBusy),
+// a bundle that cannot be read, and ctx. Running again takes up whatever is left, and writes nothing where nothing is.
 func Run(ctx context.Context, src Sequences, dst Target, cfg Config) (Result, error) {
-	panic("not built yet")
+	run, err := newRun(ctx, src, dst, cfg)
+	if err != nil {
+		return Result{}, err
+	}
+	surroundings := newSurroundings(dst, cfg.SourceAPI)
+	for record, err := range src.Sequences(run.ctx, cfg.Query) {
+		if err != nil {
+			run.stop(fmt.Errorf("read the bundle: %w", err))
+			break
+		}
+		found := surroundings.find(run.ctx, record) // what the target has of it, in that day or the ones beside it
+		run.start(func() outcome { return run.sequence(record, found) })
+	}
+	return run.wait()
 }
 
-// Regenerate annotates what the target already has in cfg.Query's days, from its own detections.
-func Regenerate(ctx context.Context, dst Target, cfg Config) (Result, error) { panic("not built yet") }
+// sequence brings one sequence of the bundle to the target: create or recognise it, create the detections it lacks, read
+// back what it has, annotate that.
+func (r *run) sequence(record store.SequenceRecord, found found) outcome {
+	out := outcome{id: record.Sequence.ID}
+	want, err := r.want(record)
+	if err != nil {
+		return out.failed(err)
+	}
+	out.want(want)
 
-// Restore puts back what an undo file holds and returns what the API does not allow to be put back.
-func Restore(ctx context.Context, dst Target, undoFile string) ([]string, error) {
-	panic("not built yet")
+	there, err := r.createOrRecognise(want, found, &out)
+	if err != nil {
+		return out.failed(err)
+	}
+	before, err := r.detectionsOf(there)
+	if err != nil {
+		return out.failed(err)
+	}
+	plan := compare(want, there, before)
+	if plan.foreign != "" && !r.cfg.RepairForeign {
+		return out.leftAlone(plan)
+	}
+	after, err := r.createMissing(there, want, plan, &out)
+	if err != nil {
+		return out.withheld(err) // an annotation without some of its detections would have to be made again
+	}
+	ours, err := r.annotate(there, after.detections, &out)
+	if err != nil {
+		return out.failed(err)
+	}
+	if ours { // nothing refers to second rows of a detection any more
+		err = r.removeDuplicates(there, after, &out)
+	}
+	if err == nil {
+		err = r.refreshTemporal(want, there, &out)
+	}
+	if err != nil {
+		return out.failed(err)
+	}
+	return out.done()
 }
+
+// What single sequences end with.
+var (
+	errAlien   = errors.New("another sequence has this id") // DESIGN, promise 10
+	errNoBoxes = errors.New("no usable boxes to annotate")
+)

@@ -1,0 +1,86 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"pyrobundle/load/annotation"
+	"pyrobundle/store"
+)
+
+// Regenerate annotates what the target already has, recorded on cfg.Query's days, from its own detections: the last step
+// of Run alone, under the same rules. There is no bundle; cfg.Query's camera, organization and ids (the platform's)
+// restrict it, and an empty cfg.SourceAPI takes every source.
+//
+// A sequence that another tool has loaded or split is annotated like any other: every one of them from what it holds.
+func Regenerate(ctx context.Context, dst Target, cfg Config) (Result, error) {
+	if cfg.Query.From == "" {
+		return Result{}, errors.New("annotate what the target has: want a first day")
+	}
+	last := orDefault(cfg.Query.To, store.DayOf(time.Now()))
+	run, err := newRun(ctx, nil, dst, cfg)
+	if err != nil {
+		return Result{}, err
+	}
+	for day := cfg.Query.From; day <= last && run.ctx.Err() == nil; day = day.Next() {
+		run.regenerateDay(day)
+	}
+	return run.wait()
+}
+
+// regenerateDay starts the sequences of one day. Writing annotations moves no sequence in the list that is being read.
+func (r *run) regenerateDay(day store.Day) {
+	filter := annotation.SequenceFilter{
+		SourceAPI: r.cfg.SourceAPI, CameraID: r.cfg.Query.CameraID, Annotations: true,
+		From: day.Start(), To: day.Next().Start().Add(-time.Microsecond),
+	}
+	for sequence, err := range r.dst.Sequences(r.ctx, filter) {
+		if err != nil {
+			err = fmt.Errorf("list the target's sequences of %s: %w", day, err)
+			if endsRun(err) {
+				r.stop(err)
+			} else if r.ctx.Err() == nil {
+				r.dayFailed(day, err)
+			}
+			return
+		}
+		if r.selected(sequence) {
+			known := knownOf(sequence)
+			r.start(func() outcome { return r.regenerate(known) })
+		}
+	}
+}
+
+func (r *run) selected(s annotation.Sequence) bool {
+	q := r.cfg.Query
+	return (q.OrganizationID == 0 || q.OrganizationID == s.OrganisationID) &&
+		(len(q.IDs) == 0 || slices.Contains(q.IDs, s.AlertAPIID))
+}
+
+// regenerate annotates one sequence of the target.
+func (r *run) regenerate(k *known) outcome {
+	out := outcome{id: k.AlertAPIID}
+	t := there{known: *k}
+	rows, err := r.detectionsOf(t)
+	if err != nil {
+		return out.failed(err)
+	}
+	kept, _ := oncePerDetection(rows)
+	out.detections.Total, out.detections.Existing = int64(len(kept)), int64(len(kept))
+	if _, err := r.annotate(t, kept, &out); err != nil {
+		return out.failed(err)
+	}
+	return out.done()
+}
+
+// dayFailed records a day whose sequences could not be listed; how many they are is not known.
+func (r *run) dayFailed(day store.Day, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Problems = append(r.result.Problems, store.Problem{
+		Class: store.Failed, Kind: "day", ID: string(day), Reason: err.Error(),
+	})
+}

@@ -1,0 +1,142 @@
+package load
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+
+	"pyrobundle/internal/httpapi"
+	"pyrobundle/load/annotation"
+)
+
+// maxUndoLine bounds one line of an undo file, in bytes; the API's annotations are some kilobytes.
+const maxUndoLine = 64 << 20
+
+// Restore puts back the annotations that an undo file holds, each only where nobody has touched what took its place. It
+// returns, one line for each, what it left or what the API did not allow to be put back. Contributors and times are the
+// API's own and never come back as they were.
+//
+// It returns an error where the file is no undo file or of another target, and where the target does not answer; running
+// it again continues.
+func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []string, err error) {
+	file, err := os.Open(undoFile) //nolint:gosec // the user names it
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+
+	lines := bufio.NewReaderSize(file, 64<<10)
+	var header undoHeader
+	if _, err := readLine(lines, &header); err != nil || header.Format != undoFormat {
+		return nil, fmt.Errorf("read %s: not an undo file of this program (want a first line with format %q)", undoFile, undoFormat)
+	}
+	if header.Target != dst.BaseURL() {
+		return nil, fmt.Errorf("restore %s: it was saved from %s, this is %s", undoFile, header.Target, dst.BaseURL())
+	}
+	for {
+		var s saved
+		more, err := readLine(lines, &s)
+		if err != nil {
+			return notRestored, fmt.Errorf("read %s: %w", undoFile, err)
+		}
+		if !more {
+			return notRestored, nil
+		}
+		note, err := restore(ctx, dst, s)
+		if err != nil {
+			return notRestored, fmt.Errorf("restore the annotation of sequence %d: %w", s.AlertAPIID, err)
+		}
+		if note != "" {
+			notRestored = append(notRestored, fmt.Sprintf("sequence %d: %s", s.AlertAPIID, note))
+		}
+	}
+}
+
+// readLine decodes the next line; false at the end, and at a last line that an interruption cut short.
+func readLine(lines *bufio.Reader, into any) (bool, error) {
+	var line []byte
+	for {
+		part, err := lines.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull) && len(line) <= maxUndoLine:
+			continue
+		case errors.Is(err, io.EOF):
+			return false, nil
+		case err != nil:
+			return false, err
+		}
+		return true, json.Unmarshal(line, into)
+	}
+}
+
+// restore puts one annotation back and says what could not be; an error is the target's.
+func restore(ctx context.Context, dst Target, s saved) (string, error) {
+	var old annotation.SequenceAnnotation
+	if err := json.Unmarshal(s.Annotation, &old); err != nil {
+		return "", fmt.Errorf("read the saved annotation: %w", err)
+	}
+	sequence, err := dst.Sequence(ctx, s.SequenceID)
+	switch {
+	case httpapi.Status(err) == http.StatusNotFound:
+		return "the sequence is not on the target any more", nil
+	case err != nil:
+		return "", err
+	case sequence.AlertAPIID != s.AlertAPIID || sequence.SourceAPI != s.SourceAPI:
+		return "another sequence has its place on the target; left as it is", nil
+	}
+	current, err := dst.AnnotationOf(ctx, s.SequenceID)
+	if err != nil {
+		return "", err
+	}
+	if current != nil {
+		now := noteOf(current)
+		switch {
+		case now.document == digestOf(old.Document) && current.ProcessingStage == old.ProcessingStage &&
+			current.HasMissedSmoke == old.HasMissedSmoke && current.IsUnsure == old.IsUnsure:
+			return "", nil // it is back already
+		case !now.ready || fmt.Sprintf("%x", now.document) != s.ReplacedBy:
+			return "its annotation has changed since; left as it is", nil
+		}
+	}
+	if len(old.Document.Tracks) == 0 && old.ProcessingStage == annotation.StageReadyToAnnotate {
+		return "it had no boxes at stage ready_to_annotate; the API would generate some, so it is left as it is", nil
+	}
+	stage := old.ProcessingStage
+	err = putBack(ctx, dst, s.SequenceID, current, old, stage)
+	if refused(err) && stage != annotation.StageImported && stage != annotation.StageReadyToAnnotate && len(old.Document.Tracks) > 0 {
+		why := err
+		if err = putBack(ctx, dst, s.SequenceID, current, old, annotation.StageReadyToAnnotate); err == nil {
+			return fmt.Sprintf("it is back, but not at stage %s: %s", stage, why), nil
+		}
+	}
+	if refused(err) {
+		return fmt.Sprintf("the API refuses it: %s", err), nil
+	}
+	return "", err
+}
+
+// refused reports whether the API said no to what was asked, rather than not answering.
+func refused(err error) bool {
+	status := httpapi.Status(err)
+	return status == http.StatusConflict || status == http.StatusUnprocessableEntity || status == http.StatusNotFound
+}
+
+func putBack(ctx context.Context, dst Target, sequenceID int64, current *annotation.SequenceAnnotation, old annotation.SequenceAnnotation, stage string) error {
+	if current == nil {
+		_, err := dst.CreateAnnotation(ctx, annotation.NewAnnotation{
+			SequenceID: sequenceID, Document: old.Document, ProcessingStage: stage,
+			HasMissedSmoke: old.HasMissedSmoke, IsUnsure: old.IsUnsure,
+		})
+		return err
+	}
+	_, err := dst.UpdateAnnotation(ctx, current.ID, annotation.AnnotationUpdate{
+		Document: old.Document, ProcessingStage: stage, HasMissedSmoke: old.HasMissedSmoke, IsUnsure: old.IsUnsure,
+	})
+	return err
+}

@@ -1,0 +1,77 @@
+package load
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"pyrobundle/annotate"
+	"pyrobundle/load/annotation"
+)
+
+// note is what a run needs to know of an annotation: little, because it holds those of three days.
+type note struct {
+	id       int64
+	document digest
+	ready    bool   // at ready_to_annotate, with neither flag set: as a run writes it
+	worked   string // how it shows that a person has worked on it; "" where it does not
+}
+
+func noteOf(a *annotation.SequenceAnnotation) *note {
+	if a == nil {
+		return nil
+	}
+	return &note{
+		id:       a.ID,
+		document: digestOf(a.Document),
+		ready:    a.ProcessingStage == annotation.StageReadyToAnnotate && !a.IsUnsure && !a.HasMissedSmoke,
+		worked:   workedOn(*a),
+	}
+}
+
+// says reports whether the annotation is what a run would write for doc.
+func (n *note) says(doc annotate.Document) bool { return n.ready && n.document == digestOf(doc) }
+
+// workedOn returns how it shows that a person has worked on an annotation (DESIGN, promise 9): a stage beyond those that
+// machines set, contributors, a chosen type, a track called no smoke, missed smoke, unsure. It is empty where nothing
+// shows. A person who only moved boxes at ready_to_annotate leaves no trace in either generation.
+func workedOn(a annotation.SequenceAnnotation) string {
+	var traces []string
+	if a.ProcessingStage != annotation.StageImported && a.ProcessingStage != annotation.StageReadyToAnnotate {
+		traces = append(traces, "it is at stage "+a.ProcessingStage)
+	}
+	if len(a.Contributors) > 0 {
+		names := make([]string, len(a.Contributors))
+		for i, c := range a.Contributors {
+			names[i] = c.Username
+		}
+		traces = append(traces, fmt.Sprintf("contributors %q", names))
+	}
+	if a.HasMissedSmoke {
+		traces = append(traces, "missed smoke is marked")
+	}
+	if a.IsUnsure {
+		traces = append(traces, "it is marked unsure")
+	}
+	for _, track := range a.Document.Tracks {
+		if track.SmokeType != nil || len(track.FalsePositiveTypes) > 0 || !track.IsSmoke {
+			traces = append(traces, "types are chosen")
+			break
+		}
+	}
+	return strings.Join(traces, ", ")
+}
+
+// digest stands for an annotation document.
+type digest [sha256.Size]byte
+
+// digestOf is equal for documents that mean the same: null lists and empty ones do, because a document is encoded with
+// empty ones.
+func digestOf(doc annotate.Document) digest {
+	encoded, err := json.Marshal(doc)
+	if err != nil { // a coordinate that is no number, which JSON cannot have brought
+		return digest{}
+	}
+	return sha256.Sum256(encoded)
+}

@@ -1,0 +1,117 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"pyrobundle/internal/httpapi"
+	"pyrobundle/store"
+)
+
+// run is one Run or Regenerate: what it works with, what bounds it, and what it has done so far.
+type run struct {
+	ctx  context.Context
+	stop context.CancelCauseFunc // ends the run; the first cause is what it returns
+	src  Sequences               // nil in Regenerate
+	dst  Target
+	cfg  Config
+	undo *undoLog
+
+	sequences chan struct{}       // a slot for each sequence in flight
+	uploads   chan struct{}       // a slot for each upload in flight
+	images    *semaphore.Weighted // bytes of images held
+	workers   sync.WaitGroup
+	unlock    func() error
+
+	mu     sync.Mutex
+	result Result
+}
+
+// newRun checks the configuration and, where it is to write, takes the target's lock.
+func newRun(ctx context.Context, src Sequences, dst Target, cfg Config) (*run, error) {
+	cfg, err := cfg.checked()
+	if err != nil {
+		return nil, err
+	}
+	if src != nil || cfg.SourceAPI != "" {
+		if err := checkSource(cfg.SourceAPI); err != nil {
+			return nil, err
+		}
+	}
+	unlock := func() error { return nil }
+	if !cfg.DryRun {
+		if unlock, err = lockTarget(cfg, dst.BaseURL()); err != nil {
+			return nil, err
+		}
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	return &run{
+		ctx: ctx, stop: stop, src: src, dst: dst, cfg: cfg, undo: newUndoLog(cfg, dst.BaseURL()),
+		sequences: make(chan struct{}, cfg.Workers), uploads: make(chan struct{}, cfg.Workers),
+		images: semaphore.NewWeighted(imageMemory), unlock: unlock,
+	}, nil
+}
+
+// start does work, that of one sequence, beside others, once there is a slot for it.
+func (r *run) start(work func() outcome) {
+	select {
+	case r.sequences <- struct{}{}:
+	case <-r.ctx.Done():
+		return
+	}
+	r.cfg.Progress("sequences", 0, 1)
+	r.workers.Go(func() {
+		defer func() { <-r.sequences }()
+		out := work()
+		switch {
+		case endsRun(out.err):
+			out.ended = false
+			r.stop(out.err)
+		case out.failure && r.ctx.Err() != nil:
+			out.ended = false // cut short, not failed
+		}
+		r.mu.Lock()
+		r.result.add(out, r.cfg.DryRun)
+		r.mu.Unlock()
+		if out.ended {
+			r.cfg.Progress("sequences", 1, 0)
+			r.log(out)
+		}
+	})
+}
+
+// wait lets the sequences in flight end and returns what was done, and why the run ended if it was not by itself.
+func (r *run) wait() (Result, error) {
+	r.workers.Wait()
+	err := context.Cause(r.ctx)
+	r.stop(nil)
+	r.result.UndoFile = r.undo.path()
+	err = errors.Join(err, r.undo.close(), r.unlock())
+	r.result.sort()
+	return r.result, err
+}
+
+func (r *run) log(out outcome) {
+	r.cfg.Log.Debug("sequence", "id", out.id, "action", orDefault(out.action, actionFailed),
+		"annotation", out.annotation, "detections_created", out.detections.Created)
+}
+
+// endsRun tells what is about the target as a whole from what is about one sequence.
+func endsRun(err error) bool {
+	return errors.Is(err, httpapi.ErrUnauthorized) || errors.Is(err, httpapi.ErrUnreachable)
+}
+
+// incomplete marks a failure that is proven permanent (DESIGN, promise 1).
+type incomplete struct{ error }
+
+func (e incomplete) Unwrap() error { return e.error }
+
+func classOf(err error) store.Class {
+	if errors.As(err, new(incomplete)) {
+		return store.Incomplete
+	}
+	return store.Failed
+}
