@@ -46,7 +46,7 @@ func New(cfg Config) *Client {
 		log:       cfg.Log,
 		rate:      cfg.Rate,
 		agent:     cfg.UserAgent,
-		known:     cfg.Secrets,
+		known:     spellings(cfg.Secrets),
 		circuits:  circuits{byOrigin: map[string]*circuit{}},
 	}
 	if c.name == "" {
@@ -296,7 +296,8 @@ func (c *Client) attempt(ctx context.Context, r Request, t target, token, accept
 		c.requests.Add(1)
 		resp, err := c.transport.RoundTrip(req)
 		if err != nil {
-			out = outcome{err: err, final: isFinal(err), unsent: !connected || isDial(err)}
+			out = outcome{unsent: !connected || isDial(err)}
+			out.err, out.final = finally(err)
 			if local := up.failure(); local != nil {
 				out.err, out.final = fmt.Errorf("read what is to be sent: %w", local), true
 			}

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -26,7 +27,7 @@ var (
 	urlPattern    = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"<>\\]+`)
 	jwtPattern    = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{5,}(\.[A-Za-z0-9_-]*){1,2}`)
 	bearerPattern = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}`)
-	fieldPattern  = regexp.MustCompile(`(?i)\b([\w-]*(?:signature|credential|security-token|accesskeyid|token|password|passwd|secret|api_?key)[\w-]*)(["']?\s*[=:]\s*["']?)[^\s"'&,;<>]+`)
+	fieldPattern  = regexp.MustCompile(`(?i)\b([\w-]*(?:signature|credential|security-token|accesskeyid|token|password|passwd|secret|api_?key)(?:[_-]?id)?)(["']?\s*[=:]\s*["']?)[^\s"'&,;<>]+`)
 	secretName    = regexp.MustCompile(`(?i)signature|credential|token|accesskey|password|passwd|secret|api_?key|^x-amz-|^sig$`)
 )
 
@@ -41,6 +42,21 @@ func scrub(text string, known []string) string {
 	text = jwtPattern.ReplaceAllString(text, masked)
 	text = bearerPattern.ReplaceAllString(text, "$1 "+masked)
 	return fieldPattern.ReplaceAllString(text, "$1$2"+masked)
+}
+
+// spellings are the secrets as they are, and as a form or a JSON document has them.
+func spellings(secrets []string) []string {
+	var all []string
+	for _, secret := range secrets {
+		all = append(all, secret)
+		if form := url.QueryEscape(secret); form != secret {
+			all = append(all, form)
+		}
+		if quoted := strconv.Quote(secret); quoted[1:len(quoted)-1] != secret {
+			all = append(all, quoted[1:len(quoted)-1])
+		}
+	}
+	return all
 }
 
 const maxLine = 200 // characters of a server's words in a message

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -49,8 +50,8 @@ func ambiguous(out outcome, idempotent bool) bool {
 	return !out.answered || out.unusable || out.status >= 500 || out.status == http.StatusRequestTimeout
 }
 
-// isFinal recognises failures without an answer that another attempt meets again.
-func isFinal(err error) bool {
+// finally recognises failures without an answer that another attempt would meet again, and adds what to do about them.
+func finally(err error) (error, bool) {
 	var (
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
@@ -58,9 +59,17 @@ func isFinal(err error) bool {
 		verify    *tls.CertificateVerificationError
 		record    tls.RecordHeaderError
 	)
-	return errors.Is(err, ErrHostRefused) || errors.Is(err, http.ErrSchemeMismatch) ||
-		errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) ||
-		errors.As(err, &verify) || errors.As(err, &record)
+	switch {
+	case errors.Is(err, ErrHostRefused):
+		return err, true
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return fmt.Errorf("%w (should the address begin with http:// instead of https://?)", err), true
+	case errors.As(err, &authority):
+		return fmt.Errorf("%w (a private authority's certificate goes in the file named by SSL_CERT_FILE)", err), true
+	case errors.As(err, &host), errors.As(err, &invalid), errors.As(err, &verify):
+		return err, true
+	}
+	return err, false
 }
 
 // isDial recognises failures before a connection was there, so that nothing can have been sent.
