@@ -57,8 +57,8 @@ type strand struct {
 
 func never(int, int) bool { return true }
 
-// at is a time after the world's first midnight; days count from 0.
-func at(day, hour, minute, second, microsecond int) time.Duration {
+// on is a time after the world's first midnight; days count from 0.
+func on(day, hour, minute, second, microsecond int) time.Duration {
 	return time.Duration(day)*24*time.Hour + time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute +
 		time.Duration(second)*time.Second + time.Duration(microsecond)*time.Microsecond
 }
@@ -67,12 +67,12 @@ func at(day, hour, minute, second, microsecond int) time.Duration {
 func handMade() []scene {
 	return []scene{
 		{
-			camera: 7, pose: 0, start: at(0, 5, 38, 58, 37041), every: 32 * time.Second, frames: 3, faint: true,
+			camera: 7, pose: 0, start: on(0, 5, 38, 58, 37041), every: 32 * time.Second, frames: 3, faint: true,
 			plumes:    []plume{{x: 610, ridge: 1, height: 60, growth: 4, lean: 40}},
 			sequences: []strand{{id: SequenceFaint, own: []int{0}}},
 		},
 		{
-			camera: 1, pose: 0, start: at(0, 9, 14, 5, 37732), every: 30 * time.Second, frames: 12,
+			camera: 1, pose: 0, start: on(0, 9, 14, 5, 37732), every: 30 * time.Second, frames: 12,
 			plumes: []plume{
 				{x: 230, ridge: 2, height: 130, growth: 9, lean: 70},
 				{x: 720, ridge: 1, height: 90, growth: 6, lean: 50},
@@ -80,7 +80,7 @@ func handMade() []scene {
 			sequences: []strand{{id: SequenceTwoObjects, own: []int{0, 1}, score: 553069}},
 		},
 		{
-			camera: 2, pose: 0, start: at(0, 12, 4, 37, 37838), every: 32 * time.Second, frames: 8,
+			camera: 2, pose: 0, start: on(0, 12, 4, 37, 37838), every: 32 * time.Second, frames: 8,
 			plumes: []plume{
 				{x: 300, ridge: 2, height: 120, growth: 10, lean: -60},
 				{x: 760, ridge: 3, height: 150, growth: 8, lean: -80},
@@ -91,28 +91,28 @@ func handMade() []scene {
 			},
 		},
 		{
-			camera: 1, pose: 1, start: at(1, 5, 40, 0, 0), every: 30 * time.Second, frames: 1,
+			camera: 1, pose: 1, start: on(1, 5, 40, 0, 0), every: 30 * time.Second, frames: 1,
 			plumes:    []plume{{x: 480, ridge: 2, height: 100, lean: 50}},
 			sequences: []strand{{id: SequenceSingle, own: []int{0}}},
 		},
 		{
-			camera: 4, pose: 0, start: at(1, 10, 2, 15, 37251), every: 30 * time.Second, frames: 130,
+			camera: 4, pose: 0, start: on(1, 10, 2, 15, 37251), every: 30 * time.Second, frames: 130,
 			plumes:    []plume{{x: 420, ridge: 1, height: 90, growth: 2, lean: 90}},
 			missed:    func(_, frame int) bool { return frame%13 == 12 },
 			sequences: []strand{{id: SequenceLong, own: []int{0}, score: 926825}},
 		},
 		{
-			camera: 5, pose: 1, start: at(1, 23, 56, 10, 37404), every: 32 * time.Second, frames: 20,
+			camera: 5, pose: 1, start: on(1, 23, 56, 10, 37404), every: 32 * time.Second, frames: 20,
 			plumes:    []plume{{x: 560, ridge: 2, height: 130, growth: 8, lean: -70}},
 			sequences: []strand{{id: SequenceMidnight, own: []int{0}, score: 732000}},
 		},
 		{
-			camera: 6, pose: 0, start: at(2, 11, 51, 5, 37186), every: 30 * time.Second, frames: 4, missed: never,
+			camera: 6, pose: 0, start: on(2, 11, 51, 5, 37186), every: 30 * time.Second, frames: 4, missed: never,
 			plumes:    []plume{{x: 640, ridge: 0, height: 40, growth: 2, lean: 30}},
 			sequences: []strand{{id: SequenceBoxless, own: []int{0}}},
 		},
 		{
-			camera: 2, pose: 1, start: at(2, 14, 1, 3, 37927), every: time.Minute, frames: 28, tied: true,
+			camera: 2, pose: 1, start: on(2, 14, 1, 3, 37927), every: time.Minute, frames: 28, tied: true,
 			plumes: []plume{
 				{x: 180, ridge: 2, height: 110, growth: 5, lean: 80},
 				{x: 215, ridge: 2, height: 90, growth: 5, lean: 70},
@@ -121,28 +121,28 @@ func handMade() []scene {
 			sequences: []strand{{id: SequenceSharedFrames, own: []int{0, 1}}},
 		},
 		{
-			camera: 6, pose: 1, start: at(2, 14, 30, 41, 37463), every: 31 * time.Second, frames: 10,
+			camera: 6, pose: 1, start: on(2, 14, 30, 41, 37463), every: 31 * time.Second, frames: 10,
 			plumes:    []plume{{x: 350, ridge: 1, height: 100, growth: 8, lean: 60}},
 			missed:    func(_, frame int) bool { return frame == 2 || frame == 3 || frame == 6 || frame == 8 },
 			sequences: []strand{{id: SequenceContinuity, own: []int{0}, score: 123469}},
 		},
 		{
-			camera: CameraNonTrustable, pose: 1, start: at(2, 16, 16, 20, 37274), every: 30 * time.Second, frames: 6,
+			camera: CameraNonTrustable, pose: 1, start: on(2, 16, 16, 20, 37274), every: 30 * time.Second, frames: 6,
 			plumes:    []plume{{x: 700, ridge: 3, height: 90, growth: 6, lean: 140, brown: true}},
 			sequences: []strand{{id: SequenceNonTrustable, own: []int{0}, label: "other", score: 329711}},
 		},
 		{
-			camera: 4, pose: 1, start: at(4, 7, 30, 12, 37670), every: 30 * time.Second, frames: 10, frozenFrom: 5,
+			camera: 4, pose: 1, start: on(4, 7, 30, 12, 37670), every: 30 * time.Second, frames: 10, frozenFrom: 5,
 			plumes:    []plume{{x: 540, ridge: 2, height: 120, growth: 10, lean: 60}},
 			sequences: []strand{{id: SequenceFrozen, own: []int{0}}},
 		},
 		{
-			camera: 5, pose: 0, start: at(4, 13, 20, 44, 37059), every: 30 * time.Second, frames: 9, terse: true,
+			camera: 5, pose: 0, start: on(4, 13, 20, 44, 37059), every: 30 * time.Second, frames: 9, terse: true,
 			plumes:    []plume{{x: 300, ridge: 3, height: 160, growth: 6, lean: 40}},
 			sequences: []strand{{id: SequenceOtherSmoke, own: []int{0}, label: "other_smoke", score: 148088, cropped: true}},
 		},
 		{
-			camera: 1, pose: 2, start: at(4, 15, 43, 20, 37097), every: 30 * time.Second, frames: 5,
+			camera: 1, pose: 2, start: on(4, 15, 43, 20, 37097), every: 30 * time.Second, frames: 5,
 			plumes: []plume{
 				{x: 130, ridge: 2, height: 120, growth: 8, lean: 40},
 				{x: 300, ridge: 1, height: 70, growth: 4, lean: 40},
@@ -153,7 +153,7 @@ func handMade() []scene {
 			sequences: []strand{{id: SequenceCrowded, own: []int{0}}},
 		},
 		{
-			camera: 7, pose: 1, start: at(4, 18, 38, 6, 37341), every: 32 * time.Second, frames: 18,
+			camera: 7, pose: 1, start: on(4, 18, 38, 6, 37341), every: 32 * time.Second, frames: 18,
 			plumes:    []plume{{x: 440, ridge: 1, height: 140, growth: 14, lean: 90}},
 			sequences: []strand{{id: SequenceWildfire, own: []int{0}, label: "wildfire_smoke", score: 874250}},
 		},

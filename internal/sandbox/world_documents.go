@@ -91,8 +91,8 @@ func (t platformTime) MarshalJSON() ([]byte, error) {
 	return json.Marshal(time.Time(t).UTC().Format(layout))
 }
 
-// decimal writes v/10^digits as Python prints a float: the shortest form, with at least one digit behind the point.
-func decimal(v, digits int) json.Number {
+// jsonFloat writes v/10^digits as Python prints a float: the shortest form, with at least one digit behind the point.
+func jsonFloat(v, digits int) json.Number {
 	sign := ""
 	if v < 0 {
 		sign, v = "-", -v

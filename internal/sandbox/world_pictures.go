@@ -44,11 +44,11 @@ func newPictures(size int) (pictures, error) {
 }
 
 // drawn returns the landscape with its plumes on a frame.
-func (p *pictures) drawn(land *landscape, hour light, plumes []plume, number int, caption string) ([]byte, store.Format, error) {
+func (p *pictures) drawn(land *landscape, hour light, plumes []plume, frame int, caption string) ([]byte, store.Format, error) {
 	if p.scenery == nil || p.scenery.landscape != land || p.sceneryOf != hour {
 		p.scenery, p.sceneryOf = land.in(hour), hour
 	}
-	picture := p.scenery.with(plumes, number)
+	picture := p.scenery.with(plumes, frame)
 	write(picture, caption)
 	var data bytes.Buffer
 	if err := jpeg.Encode(&data, picture, &jpeg.Options{Quality: 80}); err != nil {

@@ -18,8 +18,8 @@ func (w *world) record(ctx context.Context, bundle bundleWriter, s scene) ([]sto
 	for i, one := range s.sequences {
 		takes[i] = take{scene: s, strand: one}
 	}
-	for number := range s.frames {
-		shot, err := w.expose(ctx, bundle, s, number)
+	for frame := range s.frames {
+		shot, err := w.expose(ctx, bundle, s, frame)
 		if err != nil {
 			return nil, err
 		}
@@ -31,7 +31,7 @@ func (w *world) record(ctx context.Context, bundle bundleWriter, s scene) ([]sto
 					return nil, err
 				}
 				if !s.tied { // the server writes rows one after the other
-					uploaded = uploaded.Add(time.Duration(10_500+noise(w.options.Seed, number, i)%1000) * time.Microsecond)
+					uploaded = uploaded.Add(time.Duration(10_500+noise(w.options.Seed, frame, i)%1000) * time.Microsecond)
 				}
 			}
 		}
@@ -55,14 +55,14 @@ type exposure struct {
 }
 
 // expose takes the picture of a frame, puts it into the bundle and lets the model look at it.
-func (w *world) expose(ctx context.Context, bundle bundleWriter, s scene, number int) (exposure, error) {
+func (w *world) expose(ctx context.Context, bundle bundleWriter, s scene, frame int) (exposure, error) {
 	pose := poseID(s.camera, s.pose)
-	shot := exposure{at: w.first.Add(s.start + time.Duration(number)*s.every)}
+	shot := exposure{at: w.first.Add(s.start + time.Duration(frame)*s.every)}
 	if s.start%time.Second != 0 { // no two frames have equal microseconds
-		shot.at = shot.at.Add(time.Duration(noise(w.options.Seed, number, int(s.start))%500) * time.Microsecond)
+		shot.at = shot.at.Add(time.Duration(noise(w.options.Seed, frame, int(s.start))%500) * time.Microsecond)
 	}
-	pictured, lens := number, shot.at
-	if s.frozenFrom > 0 && number > s.frozenFrom {
+	pictured, lens := frame, shot.at
+	if s.frozenFrom > 0 && frame > s.frozenFrom {
 		pictured = s.frozenFrom
 		lens = w.first.Add(s.start + time.Duration(pictured)*s.every)
 	}
@@ -92,14 +92,14 @@ func (w *world) expose(ctx context.Context, bundle bundleWriter, s scene, number
 }
 
 // picture returns the bytes of a frame: drawn, or padded to the size that the options ask for.
-func (w *world) picture(s scene, land *landscape, number int, lens time.Time) ([]byte, store.Format, error) {
+func (w *world) picture(s scene, land *landscape, frame int, lens time.Time) ([]byte, store.Format, error) {
 	if w.options.ImageBytes == 0 {
 		azimuth := stations()[s.camera-1].azimuths[s.pose]
-		caption := fmt.Sprintf("%s UTC   CAM %d   AZ %s", lens.UTC().Format("2006-01-02 15:04:05"), s.camera, decimal(azimuth, 1))
-		return w.pictures.drawn(land, lightAt(lens.UTC().Hour()), s.plumes, number, caption)
+		caption := fmt.Sprintf("%s UTC   CAM %d   AZ %s", lens.UTC().Format("2006-01-02 15:04:05"), s.camera, jsonFloat(azimuth, 1))
+		return w.pictures.drawn(land, lightAt(lens.UTC().Hour()), s.plumes, frame, caption)
 	}
 	if s.sequences[0].id < FirstGenerated {
-		tag := uint64(s.sequences[0].id)<<32 | uint64(number)
+		tag := uint64(s.sequences[0].id)<<32 | uint64(frame)
 		return w.pictures.padded(scramble(w.options.Seed ^ tag))
 	}
 	tag := w.frames
@@ -184,7 +184,7 @@ func (w *world) finish(t *take) (store.SequenceRecord, error) {
 	azimuth := station.azimuths[t.pose]
 	doc := sequenceDocument{
 		ID: t.id, CameraID: t.camera, PoseID: poseID(t.camera, t.pose),
-		CameraAzimuth:   decimal(azimuth, 1),
+		CameraAzimuth:   jsonFloat(azimuth, 1),
 		StartedAt:       platformTime(t.detections[0].CreatedAt.Time),
 		LastSeenAt:      platformTime(t.detections[len(t.detections)-1].CreatedAt.Time),
 		IsValidated:     t.label != "" || t.id%3 != 0,
@@ -194,14 +194,14 @@ func (w *world) finish(t *take) (store.SequenceRecord, error) {
 		doc.IsWildfire = &t.label
 	}
 	if t.score > 0 {
-		doc.TemporalModelScore = pointer(decimal(t.score, 6))
+		doc.TemporalModelScore = pointer(jsonFloat(t.score, 6))
 		doc.TemporalModelVersion, doc.TemporalAPIVersion = pointer("0.1.0"), pointer("v0.2.0")
 	}
 	if t.best != nil { // the smoke's bearing is that of its box across the camera's view
 		aside := station.view * ((t.best[0]+t.best[2])/2 - 500) / 1000
-		doc.SequenceAzimuth = pointer(decimal((azimuth+aside+3600)%3600, 1))
-		doc.ConeAngle = pointer(decimal(max(1, station.view*(t.best[2]-t.best[0])/1000), 1))
-		doc.MaxConf = pointer(decimal(t.best[4], 3))
+		doc.SequenceAzimuth = pointer(jsonFloat((azimuth+aside+3600)%3600, 1))
+		doc.ConeAngle = pointer(jsonFloat(max(1, station.view*(t.best[2]-t.best[0])/1000), 1))
+		doc.MaxConf = pointer(jsonFloat(t.best[4], 3))
 	}
 	sequence, err := store.ParseSequence(document(doc))
 	if err != nil {

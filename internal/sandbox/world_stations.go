@@ -59,14 +59,14 @@ func worldCameras(first time.Time) []cameraDocument {
 	for i, s := range stations() {
 		id := int64(i + 1)
 		c := cameraDocument{
-			Elevation: decimal(3500+375*i, 1), Lat: s.lat, Lon: s.lon,
-			OrganizationID: s.organization, Name: s.name, AngleOfView: decimal(s.view, 1),
+			Elevation: jsonFloat(3500+375*i, 1), Lat: s.lat, Lon: s.lon,
+			OrganizationID: s.organization, Name: s.name, AngleOfView: jsonFloat(s.view, 1),
 			IsTrustable: id != CameraNonTrustable, ID: id,
 			CreatedAt: platformTime(first.AddDate(0, 0, -10).Add(time.Duration(i)*time.Minute + 1719*time.Microsecond)),
 		}
 		for pose, azimuth := range s.azimuths {
 			c.Poses = append(c.Poses, poseDocument{
-				Azimuth: decimal(azimuth, 1), PatrolID: pose, Active: true, ID: poseID(id, pose), CameraID: id,
+				Azimuth: jsonFloat(azimuth, 1), PatrolID: pose, Active: true, ID: poseID(id, pose), CameraID: id,
 			})
 		}
 		cameras = append(cameras, c)
