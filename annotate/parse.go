@@ -98,10 +98,7 @@ func (p *parser) sequence(closing string, depth int) (value, error) {
 	}
 	list := value{isList: true}
 	comma := false
-	for {
-		if p.closes(closing) {
-			break
-		}
+	for !p.closes(closing) {
 		item, err := p.value(depth)
 		if err != nil {
 			return value{}, err

@@ -35,43 +35,34 @@ type light struct {
 
 type tone struct{ r, g, b int }
 
-// The hours of a day, as the cameras see them; at night they see near infrared, in grey.
-var lights = struct{ dawn, morning, noon, dusk, night light }{
-	dawn: light{
-		zenith: tone{92, 112, 160}, horizon: tone{250, 205, 170}, haze: tone{214, 186, 182}, forest: tone{38, 46, 52},
-		cloud: tone{252, 214, 196}, clouds: one * 45 / 100, smoke: tone{226, 212, 208}, shadow: tone{150, 138, 146},
-	},
-	morning: light{
-		zenith: tone{70, 130, 200}, horizon: tone{206, 226, 240}, haze: tone{176, 200, 218}, forest: tone{34, 62, 40},
-		cloud: tone{248, 250, 252}, clouds: one * 50 / 100, smoke: tone{238, 238, 236}, shadow: tone{150, 154, 160},
-	},
-	noon: light{
-		zenith: tone{88, 150, 214}, horizon: tone{222, 230, 230}, haze: tone{196, 206, 208}, forest: tone{58, 76, 44},
-		cloud: tone{250, 250, 248}, clouds: one * 38 / 100, smoke: tone{250, 249, 246}, shadow: tone{132, 128, 126},
-	},
-	dusk: light{
-		zenith: tone{66, 78, 128}, horizon: tone{252, 176, 110}, haze: tone{210, 146, 122}, forest: tone{36, 34, 44},
-		cloud: tone{240, 150, 120}, clouds: one * 52 / 100, smoke: tone{214, 176, 160}, shadow: tone{122, 96, 104},
-	},
-	night: light{
-		zenith: tone{34, 34, 36}, horizon: tone{104, 104, 106}, haze: tone{88, 88, 90}, forest: tone{20, 20, 21},
-		cloud: tone{92, 92, 94}, clouds: one * 46 / 100, smoke: tone{188, 188, 190}, shadow: tone{104, 104, 106},
-	},
-}
-
-// lightAt returns the light of an hour of the day, 0 to 23.
+// lightAt returns the light of an hour of the day, 0 to 23. At night cameras see near infrared, in grey.
 func lightAt(hour int) light {
 	switch {
 	case hour < 5 || hour >= 21:
-		return lights.night
-	case hour < 8:
-		return lights.dawn
-	case hour < 11:
-		return lights.morning
-	case hour < 18:
-		return lights.noon
-	default:
-		return lights.dusk
+		return light{
+			zenith: tone{34, 34, 36}, horizon: tone{104, 104, 106}, haze: tone{88, 88, 90}, forest: tone{20, 20, 21},
+			cloud: tone{92, 92, 94}, clouds: one * 46 / 100, smoke: tone{188, 188, 190}, shadow: tone{104, 104, 106},
+		}
+	case hour < 8: // dawn
+		return light{
+			zenith: tone{92, 112, 160}, horizon: tone{250, 205, 170}, haze: tone{214, 186, 182}, forest: tone{38, 46, 52},
+			cloud: tone{252, 214, 196}, clouds: one * 45 / 100, smoke: tone{226, 212, 208}, shadow: tone{150, 138, 146},
+		}
+	case hour < 11: // morning
+		return light{
+			zenith: tone{70, 130, 200}, horizon: tone{206, 226, 240}, haze: tone{176, 200, 218}, forest: tone{34, 62, 40},
+			cloud: tone{248, 250, 252}, clouds: one * 50 / 100, smoke: tone{242, 242, 240}, shadow: tone{140, 144, 150},
+		}
+	case hour < 18: // noon and after
+		return light{
+			zenith: tone{88, 150, 214}, horizon: tone{222, 230, 230}, haze: tone{196, 206, 208}, forest: tone{58, 76, 44},
+			cloud: tone{250, 250, 248}, clouds: one * 38 / 100, smoke: tone{250, 249, 246}, shadow: tone{132, 128, 126},
+		}
+	default: // dusk
+		return light{
+			zenith: tone{66, 78, 128}, horizon: tone{252, 176, 110}, haze: tone{210, 146, 122}, forest: tone{36, 34, 44},
+			cloud: tone{240, 150, 120}, clouds: one * 52 / 100, smoke: tone{214, 176, 160}, shadow: tone{122, 96, 104},
+		}
 	}
 }
 

@@ -20,7 +20,7 @@ func worldOrganizations() []organizationDocument {
 	return []organizationDocument{
 		{Name: "admin", ID: OrganizationAdmin},
 		{Name: "SDIS des Cévennes", ID: OrganizationCevennes},
-		{Name: "Bomberos de Ñuble", ID: OrganizationNuble},
+		{Name: "Brigada de Ñuble", ID: OrganizationNuble},
 		{Name: "富士見消防団", ID: OrganizationFujimi},
 	}
 }
