@@ -2,121 +2,295 @@ package store
 
 import (
 	"context"
-	"iter"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
 	"time"
+
+	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 // Bundle is a bundle opened for reading. It is safe for concurrent use.
-type Bundle struct{}
+type Bundle struct {
+	path  string
+	index *bbolt.DB
+	codec *codec
+
+	mu      sync.RWMutex
+	meta    indexMeta
+	pending pending // of a Writer: images that no transaction holds yet
+}
+
+// pending are images in the open shard, and keys, that no transaction holds yet. Only a Writer's owner changes them.
+type pending struct {
+	images map[Hash]location
+	keys   map[string]Hash // by bucketKey
+}
+
+func newPending() pending { return pending{images: map[Hash]location{}, keys: map[string]Hash{}} }
+
+func (p pending) any() bool { return len(p.images)+len(p.keys) > 0 }
+
+// lockTimeout is how long an open waits for another process to let go of the bundle.
+const lockTimeout = time.Second
 
 // Open opens the bundle at path read-only, with a shared lock; several may read at once, from read-only media too.
 //
-// It returns ErrNotBundle, ErrVersion, ErrLocked or ErrCorrupt, wrapped.
-func Open(path string) (*Bundle, error) { panic("not built yet") }
-
-func (b *Bundle) Close() error   { panic("not built yet") }
-func (b *Bundle) Path() string   { panic("not built yet") }
-func (b *Bundle) Source() Source { panic("not built yet") }
-
-// Query selects sequences. Zero fields do not restrict.
-type Query struct {
-	From, To       Day // inclusive UTC days by started_at
-	CameraID       int64
-	OrganizationID int64
-	IDs            []int64
+// It returns ErrNotBundle, ErrVersion, ErrLocked or ErrCorrupt, wrapped; a path that does not exist is fs.ErrNotExist.
+func Open(path string) (b *Bundle, err error) {
+	defer func() {
+		if err != nil {
+			b, err = nil, fmt.Errorf("open bundle %s: %w", path, err)
+		}
+	}()
+	defer guard(&err)()
+	if err := mustBeBundle(path); err != nil {
+		return nil, err
+	}
+	index, err := openIndex(path, true)
+	if err != nil {
+		return nil, err
+	}
+	b = &Bundle{path: path, index: index, codec: newCodec()}
+	if err := b.check(); err != nil {
+		return nil, errors.Join(err, index.Close())
+	}
+	return b, nil
 }
 
-// Summary is what the index knows of a sequence without decoding it.
-type Summary struct {
-	ID             int64
-	CameraID       int64
-	OrganizationID int64 // 0: camera unknown
-	StartedAt      time.Time
-	Detections     int
-	Frames         int
-	Images         int // frames that have their image
-	Coverage       Coverage
+// check compares index and manifest, after the index has been opened.
+func (b *Bundle) check() (err error) {
+	defer guard(&err)()
+	if err := checkPages(filepath.Join(b.path, indexName), branchPages); err != nil {
+		return err
+	}
+	if err := b.index.View(func(tx *bbolt.Tx) (err error) { b.meta, err = readMeta(tx); return err }); err != nil {
+		return err
+	}
+	m, err := readManifest(b.path)
+	if err != nil {
+		return err
+	}
+	return m.agrees(b.meta)
 }
 
-// Summaries yields the selected sequences by started_at, then id, in constant memory.
-func (b *Bundle) Summaries(ctx context.Context, q Query) iter.Seq2[Summary, error] {
-	panic("not built yet")
+// mustBeBundle tells a bundle from what is none: fs.ErrNotExist, ErrNotBundle, or ErrCorrupt where only a part is left.
+func mustBeBundle(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%w: it is not a directory", ErrNotBundle)
+	}
+	hasManifest, err := exists(filepath.Join(path, manifestName))
+	if err != nil {
+		return err
+	}
+	hasIndex, err := exists(filepath.Join(path, indexName))
+	switch {
+	case err != nil:
+		return err
+	case hasManifest && !hasIndex:
+		if _, err := readManifest(path); err != nil {
+			return err // somebody else's manifest.json makes no damaged bundle
+		}
+		return corruptf("%s is missing", indexName)
+	case !hasManifest && hasIndex:
+		return fmt.Errorf("%w: %s is missing (half created? fetch into it to complete it)", ErrNotBundle, manifestName)
+	case !hasManifest:
+		return fmt.Errorf("%w: it has neither %s nor %s", ErrNotBundle, manifestName, indexName)
+	}
+	return nil
 }
 
-// Sequences yields the selected sequences whole, by started_at, then id, in constant memory.
-func (b *Bundle) Sequences(ctx context.Context, q Query) iter.Seq2[SequenceRecord, error] {
-	panic("not built yet")
+func exists(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// openIndex opens and locks index.db.
+func openIndex(path string, readOnly bool) (db *bbolt.DB, err error) {
+	defer guard(&err)()
+	file := filepath.Join(path, indexName)
+	if err := requireRegular(file); err != nil {
+		return nil, err
+	}
+	if err := checkMetaPages(file); err != nil {
+		return nil, err
+	}
+	db, err = bbolt.Open(file, fileMode, indexOptions(readOnly))
+	switch {
+	case errors.Is(err, bbolterrors.ErrTimeout) && readOnly:
+		return nil, fmt.Errorf("%w: it is being written to (a running fetch?); try again when that has ended", ErrLocked)
+	case errors.Is(err, bbolterrors.ErrTimeout):
+		return nil, fmt.Errorf("%w: a running fetch, or a load, verify, inspect or serve that reads it; try again when that has ended", ErrLocked)
+	case errors.Is(err, bbolterrors.ErrInvalid), errors.Is(err, bbolterrors.ErrChecksum), errors.Is(err, bbolterrors.ErrVersionMismatch):
+		return nil, corruptf("%s: %w", indexName, err)
+	}
+	return db, err
+}
+
+func indexOptions(readOnly bool) *bbolt.Options {
+	return &bbolt.Options{
+		Timeout: lockTimeout, ReadOnly: readOnly, PageSize: pageSize, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+	}
+}
+
+// Close releases the lock.
+func (b *Bundle) Close() error { return b.index.Close() }
+
+// Path returns where the bundle lies, as it was given to Open.
+func (b *Bundle) Path() string { return b.path }
+
+// Source returns the platform that the bundle mirrors.
+func (b *Bundle) Source() Source {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.meta.Source
+}
+
+// view runs a read transaction; read must not call back into code outside this package.
+func (b *Bundle) view(read func(tx *bbolt.Tx) error) (err error) {
+	defer guard(&err)()
+	if err := b.index.View(read); errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
+		return fmt.Errorf("read bundle %s: %w", b.path, fs.ErrClosed)
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// get returns a copy of a checked body, nil where there is none.
+func (b *Bundle) get(ctx context.Context, bucket string, key []byte) (body []byte, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	err = b.view(func(tx *bbolt.Tx) error {
+		found, err := lookup(tx, bucket, key)
+		if found != nil {
+			body = append(make([]byte, 0, len(found)), found...)
+		}
+		return err
+	})
+	return body, err
 }
 
 // Sequence returns one sequence, or ErrNotFound.
 func (b *Bundle) Sequence(ctx context.Context, id int64) (SequenceRecord, error) {
-	panic("not built yet")
+	body, err := b.get(ctx, bucketSequences, idKey(id))
+	if err != nil {
+		return SequenceRecord{}, fmt.Errorf("read sequence %d: %w", id, err)
+	}
+	if body == nil {
+		return SequenceRecord{}, fmt.Errorf("read sequence %d: %w", id, ErrNotFound)
+	}
+	r, err := b.codec.openRecord(id, body)
+	if err != nil {
+		return SequenceRecord{}, fmt.Errorf("read sequence %d: %w", id, err)
+	}
+	return r, nil
 }
-
-// Cameras and Organizations yield the newest documents by id.
-func (b *Bundle) Cameras(ctx context.Context) iter.Seq2[Camera, error] { panic("not built yet") }
-func (b *Bundle) Organizations(ctx context.Context) iter.Seq2[Organization, error] {
-	panic("not built yet")
-}
-
-// Days yields the listed days in order; Problems what is recorded as failed or incomplete.
-func (b *Bundle) Days(ctx context.Context) iter.Seq2[DayRecord, error]   { panic("not built yet") }
-func (b *Bundle) Problems(ctx context.Context) iter.Seq2[Problem, error] { panic("not built yet") }
 
 // ImageOf finds the image of a platform bucket key, or ErrNotFound.
 func (b *Bundle) ImageOf(ctx context.Context, organizationID int64, key string) (Image, error) {
-	panic("not built yet")
+	image, err := b.imageOf(ctx, organizationID, key)
+	if err != nil {
+		return Image{}, fmt.Errorf("find image %s of organization %d: %w", key, organizationID, err)
+	}
+	return image, nil
+}
+
+func (b *Bundle) imageOf(ctx context.Context, organizationID int64, key string) (Image, error) {
+	k := bucketKey(organizationID, key)
+	b.mu.RLock()
+	h, ok := b.pending.keys[string(k)]
+	b.mu.RUnlock()
+	if !ok {
+		body, err := b.get(ctx, bucketKeys, k)
+		if err != nil {
+			return Image{}, err
+		}
+		if body == nil {
+			return Image{}, ErrNotFound
+		}
+		if h, err = decodeHash(body); err != nil {
+			return Image{}, err
+		}
+	}
+	image, err := b.StatImage(ctx, h)
+	if errors.Is(err, ErrNotFound) {
+		return Image{}, corruptf("index: its image %s is missing", h)
+	}
+	return image, err
 }
 
 // StatImage describes an image by its hash, or ErrNotFound.
-func (b *Bundle) StatImage(ctx context.Context, h Hash) (Image, error) { panic("not built yet") }
+func (b *Bundle) StatImage(ctx context.Context, h Hash) (Image, error) {
+	at, err := b.locate(ctx, h)
+	if err != nil {
+		return Image{}, fmt.Errorf("find image %s: %w", h, err)
+	}
+	return Image{Hash: h, Size: at.size, Format: at.format}, nil
+}
+
+// locate finds an image by its hash, or ErrNotFound.
+func (b *Bundle) locate(ctx context.Context, h Hash) (location, error) {
+	b.mu.RLock()
+	at, ok := b.pending.images[h]
+	b.mu.RUnlock()
+	if ok {
+		return at, nil
+	}
+	body, err := b.get(ctx, bucketImages, h[:])
+	if err != nil {
+		return location{}, err
+	}
+	if body == nil {
+		return location{}, ErrNotFound
+	}
+	return decodeLocation(body)
+}
 
 // ReadImage returns an image's bytes, hashed again on the way: ErrCorrupt if they are not what was stored.
-func (b *Bundle) ReadImage(ctx context.Context, h Hash) ([]byte, error) { panic("not built yet") }
-
-// Stats counts what the bundle holds.
-type Stats struct {
-	Sequences     int64
-	Detections    int64
-	Frames        int64
-	FramesMissing int64 // frames without image
-	Images        int64 // distinct
-	ImageBytes    int64
-	IndexBytes    int64
-	ShardBytes    int64
-	Cameras       int64
-	Organizations int64
-	Problems      map[Class]int64
-	First, Last   Day // of the sequences held; empty where there are none
+func (b *Bundle) ReadImage(ctx context.Context, h Hash) ([]byte, error) {
+	data, err := b.readImage(ctx, h)
+	if err != nil {
+		return nil, fmt.Errorf("read image %s: %w", h, err)
+	}
+	return data, nil
 }
 
-func (b *Bundle) Stats(ctx context.Context) (Stats, error) { panic("not built yet") }
-
-// VerifyOptions choose how much Verify reads.
-type VerifyOptions struct {
-	ReadData      bool                    // every image's bytes; otherwise the structure only
-	Subset, Parts int                     // with ReadData: part Subset of Parts, 1-based; 0, 0: all
-	Progress      func(done, total int64) // bytes of images; may be nil
+func (b *Bundle) readImage(ctx context.Context, h Hash) (data []byte, err error) {
+	at, err := b.locate(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	f, err := openRegular(shardPath(b.path, at.shard))
+	if isMissing(err) {
+		return nil, corruptf("shard %06d is missing", at.shard)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	data = make([]byte, at.size)
+	if err := readFull(f, data, at.offset); errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, corruptf("shard %06d is shorter than it was", at.shard)
+	} else if err != nil {
+		return nil, err
+	}
+	if sha256.Sum256(data) != h {
+		return nil, corruptf("its bytes in shard %06d are not what was stored", at.shard)
+	}
+	return data, nil
 }
-
-// Finding is one damage.
-type Finding struct {
-	Object    string  `json:"object"` // "manifest", "index", "shard 000003", "image <sha256>", "sequence 4242", ...
-	Reason    string  `json:"reason"`
-	Sequences []int64 `json:"sequences,omitempty"` // the sequences it affects
-}
-
-// Report is the outcome of Verify. No findings: everything that was to be read is proven intact.
-type Report struct {
-	Findings  []Finding
-	Sequences int64
-	Images    int64 // whose bytes were read
-	Bytes     int64
-	Notes     []string // what is not damage: an uncommitted tail, an index newer than its manifest
-}
-
-// Verify proves the bundle's integrity. It returns an error only where it could not look; damage is in the Report.
-func (b *Bundle) Verify(ctx context.Context, o VerifyOptions) (Report, error) { panic("not built yet") }
-
-// Digest is equal for bundles of equal content (docs/bundle-format.md).
-func (b *Bundle) Digest(ctx context.Context) (Hash, error) { panic("not built yet") }

@@ -1,0 +1,104 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// The names inside a bundle.
+const (
+	manifestName    = "manifest.json"
+	manifestNewName = "manifest.json.new"
+	indexName       = "index.db"
+	indexNewName    = "index.db.new"
+	imagesName      = "images"
+)
+
+const (
+	fileMode = 0o600
+	dirMode  = 0o700
+)
+
+// disk is what a Writer does to files beside the index. Tests put failures and power cuts behind it.
+type disk interface {
+	open(path string, flag int) (diskFile, error)
+	rename(from, to string) error
+	syncDir(path string) error
+	// commit runs an index transaction's commit.
+	commit(run func() error) error
+}
+
+// diskFile is an open file of a disk.
+type diskFile interface {
+	io.ReaderAt
+	io.WriterAt
+	Truncate(size int64) error
+	Sync() error
+	Close() error
+	Stat() (os.FileInfo, error)
+}
+
+// osDisk is the real one.
+type osDisk struct{}
+
+func (osDisk) open(path string, flag int) (diskFile, error) {
+	f, err := os.OpenFile(path, flag, fileMode)
+	if err != nil {
+		return nil, err // not f: a nil *os.File is no nil diskFile
+	}
+	return f, nil
+}
+func (osDisk) rename(from, to string) error  { return os.Rename(from, to) }
+func (osDisk) syncDir(path string) error     { return syncDir(path) }
+func (osDisk) commit(run func() error) error { return run() }
+
+// shardName is the name of shard n inside the bundle, with slashes.
+func shardName(n uint32) string { return fmt.Sprintf("%s/%06d.tar", imagesName, n) }
+
+// shardPath is the path of shard n of the bundle at root.
+func shardPath(root string, n uint32) string {
+	return filepath.Join(root, filepath.FromSlash(shardName(n)))
+}
+
+// openRegular opens a file of a bundle for reading. A link, pipe or device there is not ours: a bundle is untrusted, and a
+// pipe would block for ever. The error matches fs.ErrNotExist where the file is missing.
+func openRegular(path string) (*os.File, error) {
+	if err := requireRegular(path); err != nil {
+		return nil, err
+	}
+	return os.Open(path)
+}
+
+func requireRegular(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return corruptf("%s is not a regular file", filepath.Base(path))
+	}
+	return nil
+}
+
+// replaceFile writes data under a temporary name, syncs it and renames it over path: a reader sees the old or the new
+// contents, also after a power cut.
+func replaceFile(d disk, path, temporary string, data []byte) (err error) {
+	f, err := d.open(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(data, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := d.rename(temporary, path); err != nil {
+		return err
+	}
+	return d.syncDir(filepath.Dir(path))
+}

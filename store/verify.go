@@ -1,0 +1,724 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"go.etcd.io/bbolt"
+)
+
+// VerifyOptions choose how much Verify reads.
+type VerifyOptions struct {
+	ReadData      bool                    // every image's bytes; otherwise the structure only
+	Subset, Parts int                     // with ReadData: part Subset of Parts, 1-based; 0, 0: all
+	Progress      func(done, total int64) // bytes of images; may be nil
+}
+
+// Finding is one damage.
+type Finding struct {
+	Object    string  `json:"object"` // "manifest", "index", "shard 000003", "image <sha256>", "sequence 4242", ...
+	Reason    string  `json:"reason"`
+	Sequences []int64 `json:"sequences,omitempty"` // the sequences it affects
+}
+
+// Report is the outcome of Verify. No findings: everything that was to be read is proven intact.
+type Report struct {
+	Findings  []Finding
+	Sequences int64
+	Images    int64 // whose bytes were read
+	Bytes     int64
+	Notes     []string // what is not damage: an uncommitted tail, an index newer than its manifest
+}
+
+// maxFindings bounds a report: what has this many damages is fetched again, not studied.
+const maxFindings = 10_000
+
+// checkedIndex bounds the index, in bytes, for which bbolt's own check runs: it keeps every page in a map, some 60 bytes
+// each. Beyond it the checks of this package stand alone; they cover the same ground.
+const checkedIndex = 1 << 30
+
+// Verify proves the bundle's integrity. It returns an error only where it could not look; damage is in the Report.
+//
+// It looks at what is committed; a Writer should be flushed, and left alone meanwhile. Memory grows with the damage found and by one bit
+// per page of the index, not with the data.
+func (b *Bundle) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
+	if o.Subset == 0 && o.Parts == 0 {
+		o.Subset, o.Parts = 1, 1
+	}
+	if o.Subset < 1 || o.Subset > o.Parts {
+		return Report{}, fmt.Errorf("verify bundle %s: part %d of %d is none", b.path, o.Subset, o.Parts)
+	}
+	v := &verification{b: b, options: o, images: map[Hash][]int{}, counts: map[string]int64{}}
+	for _, step := range []func(context.Context) error{
+		v.pages, v.meta, v.buckets, v.sequences, v.keys, v.shards, v.affected,
+	} {
+		err := ctx.Err()
+		if err == nil {
+			err = step(ctx)
+		}
+		if errors.Is(err, errUnusable) {
+			break // what is left cannot be looked at; a finding says why
+		}
+		if err != nil {
+			return v.report, fmt.Errorf("verify bundle %s: %w", b.path, err)
+		}
+	}
+	if v.omitted > 0 {
+		v.add("bundle", fmt.Sprintf("%d further findings are left out", v.omitted))
+	}
+	return v.report, nil
+}
+
+// errUnusable ends a verification whose findings already say why.
+var errUnusable = errors.New("the index is unusable")
+
+// verification is the state of one Verify.
+type verification struct {
+	b       *Bundle
+	options VerifyOptions
+	report  Report
+	omitted int
+
+	index  indexMeta
+	counts map[string]int64
+	sum    rootSum
+	images map[Hash][]int // images that cannot be had, and the findings that say so
+	total  int64          // bytes of images to read
+	done   int64
+}
+
+// add records a finding and returns its number, -1 where there are too many.
+func (v *verification) add(object, reason string, sequences ...int64) int {
+	if len(v.report.Findings) >= maxFindings && object != "bundle" {
+		v.omitted++
+		return -1
+	}
+	v.report.Findings = append(v.report.Findings, Finding{Object: object, Reason: reason, Sequences: sequences})
+	return len(v.report.Findings) - 1
+}
+
+// image records that an image cannot be had, as part of a finding: affected finds the sequences.
+func (v *verification) image(h Hash, finding int) {
+	if finding >= 0 && !slices.Contains(v.images[h], finding) {
+		v.images[h] = append(v.images[h], finding)
+	}
+}
+
+func (v *verification) note(format string, args ...any) {
+	v.report.Notes = append(v.report.Notes, fmt.Sprintf(format, args...))
+}
+
+// reason is an error's text without what a finding says anyway.
+func reason(err error) string {
+	return string(bytes.TrimPrefix([]byte(err.Error()), []byte(ErrCorrupt.Error()+": ")))
+}
+
+// pages checks the file of the index, first without bbolt, then with it.
+func (v *verification) pages(ctx context.Context) (err error) {
+	f, err := openRegular(filepath.Join(v.b.path, indexName))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	before := len(v.report.Findings)
+	if err := walkPages(f, allPages, func(reason string) { v.add("index", reason) }); err != nil {
+		return err
+	}
+	if len(v.report.Findings) > before {
+		return errUnusable
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() > checkedIndex {
+		return nil
+	}
+	return v.b.view(func(tx *bbolt.Tx) error {
+		for err := range tx.Check() { // to its end: it blocks otherwise
+			v.add("index", err.Error())
+		}
+		return ctx.Err()
+	})
+}
+
+// meta compares the manifest with the index.
+func (v *verification) meta(context.Context) error {
+	if err := v.b.view(func(tx *bbolt.Tx) (err error) {
+		v.index, err = readMeta(tx)
+		return err
+	}); err != nil {
+		if !errors.Is(err, ErrCorrupt) {
+			return err
+		}
+		v.add("index", reason(err))
+		return errUnusable
+	}
+	m, err := readManifest(v.b.path)
+	if err == nil {
+		err = m.agrees(v.index)
+	}
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotBundle) || errors.Is(err, ErrVersion) || isMissing(err) {
+		v.add("manifest", reason(err))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if m.Generation < v.index.Generation {
+		v.note("the index is newer than the manifest: a run was interrupted, nothing of it is lost")
+	} else if m.Writing {
+		v.note("the manifest says that a run is under way: it was interrupted")
+	}
+	if m.Source != v.index.Source && m.Generation == v.index.Generation || !m.CreatedAt.Equal(v.index.CreatedAt) {
+		v.add("manifest", "it does not describe the index")
+	}
+	return errors.Join(v.metaPages(m), v.manifestShards(m))
+}
+
+// metaPages looks at both meta pages of the index; bbolt is content with one.
+func (v *verification) metaPages(m manifest) (err error) {
+	f, err := openRegular(filepath.Join(v.b.path, indexName))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, valid, err := readMetaPages(f)
+	switch {
+	case err != nil:
+		return err
+	case valid < 2 && m.Writing:
+		v.note("a meta page of the index is torn: a run was interrupted while it committed")
+	case valid < 2:
+		v.add("index", "one of its two meta pages is damaged")
+	}
+	return nil
+}
+
+// manifestShards compares the sealed shards of the manifest with those of the index.
+func (v *verification) manifestShards(m manifest) error {
+	return v.b.view(func(tx *bbolt.Tx) error {
+		for i, s := range m.Shards {
+			body, err := lookup(tx, bucketShards, shardKey(uint32(i+1)))
+			if err != nil {
+				continue // buckets reports it
+			}
+			want, err := decodeSealed(body)
+			if err != nil || s.Name != shardName(uint32(i+1)) || s.Size != want.size || s.SHA256 != want.hash {
+				v.add("manifest", fmt.Sprintf("it does not describe shard %06d", i+1))
+			}
+		}
+		return nil
+	})
+}
+
+// buckets reads every value: its hash, its place, the counts and the root sum.
+func (v *verification) buckets(ctx context.Context) error {
+	for _, name := range dataBuckets() {
+		var last []byte
+		for e, err := range v.b.entries(ctx, name, nil) {
+			if e.key == nil {
+				if err := v.unreadable(err); err != nil {
+					return err
+				}
+				break
+			}
+			v.counts[name]++
+			if last != nil && bytes.Compare(last, e.key) >= 0 {
+				v.add("index", fmt.Sprintf("the keys of %s are out of order", name))
+			}
+			last = e.key
+			if err != nil {
+				v.add(describeKey(name, e.key), "its entry in the index is not what was stored", sequencesOf(name, e.key)...)
+				continue
+			}
+			v.sum.add(valueHash(name, e.key, e.body))
+			if found, err := v.b.get(ctx, name, e.key); err != nil || !bytes.Equal(found, e.body) {
+				v.add(describeKey(name, e.key), "look-up in the index does not find it", sequencesOf(name, e.key)...)
+			}
+			if name == bucketImages {
+				if at, err := decodeLocation(e.body); err != nil {
+					v.image(Hash(e.key), v.add(describeKey(name, e.key), reason(err)))
+				} else if v.selected(Hash(e.key)) {
+					v.total += at.size
+				}
+			}
+		}
+		if v.counts[name] != v.index.Counts[name] {
+			v.add("index", fmt.Sprintf("bucket %s has %d entries instead of %d", name, v.counts[name], v.index.Counts[name]))
+		}
+	}
+	if v.sum != v.index.RootSum {
+		v.add("index", "its root sum does not match its entries")
+	}
+	return nil
+}
+
+// unreadable turns damage that ends an iteration into a finding; any other error is returned.
+func (v *verification) unreadable(err error) error {
+	if !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	v.add("index", reason(err))
+	return nil
+}
+
+// sequencesOf names the sequence that an entry belongs to, where its key says so.
+func sequencesOf(bucket string, key []byte) []int64 {
+	switch {
+	case bucket == bucketSequences && len(key) == 8:
+		return []int64{documentID(key)}
+	case bucket == bucketByDay && len(key) == 16:
+		return []int64{documentID(key[8:])}
+	}
+	return nil
+}
+
+// sequences decodes every sequence and compares it with its summary and with the index of images.
+func (v *verification) sequences(ctx context.Context) error {
+	for e, err := range v.b.entries(ctx, bucketSequences, nil) {
+		if e.key == nil {
+			return v.unreadable(err)
+		}
+		if err != nil {
+			continue // buckets reported it
+		}
+		v.report.Sequences++
+		id := documentID(e.key)
+		object := describeKey(bucketSequences, e.key)
+		r, err := v.b.codec.openRecord(id, e.body)
+		if err != nil {
+			v.add(object, reason(err), id)
+			continue
+		}
+		if err := v.sequence(ctx, &r); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			v.add(object, reason(err), id)
+		}
+	}
+	for _, bucket := range []struct {
+		name string
+		kind kind
+	}{{bucketCameras, cameraKind()}, {bucketOrganizations, organizationKind()}} {
+		for e, err := range v.b.entries(ctx, bucket.name, nil) {
+			if e.key == nil {
+				return v.unreadable(err)
+			}
+			if err != nil {
+				continue
+			}
+			if err := v.document(bucket.kind, e); err != nil {
+				v.add(describeKey(bucket.name, e.key), reason(err))
+			}
+		}
+	}
+	return nil
+}
+
+func (v *verification) document(k kind, e entry) error {
+	if err := checkDocument(k, e.body); err != nil {
+		return err
+	}
+	var head struct {
+		ID int64 `json:"id"`
+	}
+	if err := json.Unmarshal(e.body, &head); err != nil {
+		return err
+	}
+	if head.ID != documentID(e.key) {
+		return fmt.Errorf("its document is that of %d", head.ID)
+	}
+	return forbidden(k, e.body)
+}
+
+// sequence checks one decoded record.
+func (v *verification) sequence(ctx context.Context, r *SequenceRecord) error {
+	documents := []struct {
+		kind kind
+		text json.RawMessage
+	}{{sequenceKind(), r.Sequence.Document}}
+	if r.Camera != nil {
+		documents = append(documents, struct {
+			kind kind
+			text json.RawMessage
+		}{cameraKind(), r.Camera.Document})
+	}
+	if r.Organization != nil {
+		documents = append(documents, struct {
+			kind kind
+			text json.RawMessage
+		}{organizationKind(), r.Organization.Document})
+	}
+	for _, d := range documents {
+		if err := forbidden(d.kind, d.text); err != nil {
+			return err
+		}
+	}
+	keys := make(map[string]bool, len(r.Frames))
+	for _, f := range r.Frames {
+		keys[f.Key] = true
+		if isSigned(f.Key) || isSigned(f.Problem) {
+			return errors.New("a frame holds a signed URL")
+		}
+		if f.Image.IsZero() {
+			continue
+		}
+		if body, err := v.b.get(ctx, bucketImages, f.Image[:]); err == nil && body == nil {
+			return fmt.Errorf("its image %s is not in the bundle", f.Image)
+		}
+	}
+	for _, d := range r.Detections {
+		if err := forbidden(detectionKind(), d.Document); err != nil {
+			return err
+		}
+		if !keys[d.BucketKey] {
+			return fmt.Errorf("its detection %d has no frame", d.ID)
+		}
+	}
+	body, err := v.b.get(ctx, bucketByDay, dayKey(r.Sequence.StartedAt.Time, r.Sequence.ID))
+	if err != nil {
+		return nil //nolint:nilerr // buckets reported it
+	}
+	want, err := json.Marshal(summarise(r))
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(body, want) {
+		return errors.New("its summary does not describe it")
+	}
+	return nil
+}
+
+// keys checks that every summary and every bucket key leads somewhere. With the counts equal, and every sequence having
+// its summary, the summaries are those of the sequences.
+func (v *verification) keys(ctx context.Context) error {
+	if v.counts[bucketByDay] != v.counts[bucketSequences] {
+		v.add("index", fmt.Sprintf("%d summaries describe %d sequences", v.counts[bucketByDay], v.counts[bucketSequences]))
+	}
+	for e, err := range v.b.entries(ctx, bucketByDay, nil) {
+		if e.key == nil {
+			return v.unreadable(err)
+		}
+		if err != nil {
+			continue
+		}
+		s, err := decodeSummary(e.key, e.body)
+		if err != nil {
+			v.add(describeKey(bucketByDay, e.key), reason(err), sequencesOf(bucketByDay, e.key)...)
+			continue
+		}
+		if body, err := v.b.get(ctx, bucketSequences, idKey(s.ID)); err == nil && body == nil {
+			v.add(describeKey(bucketByDay, e.key), "the sequence is missing", s.ID)
+		}
+	}
+	for e, err := range v.b.entries(ctx, bucketKeys, nil) {
+		if e.key == nil {
+			return v.unreadable(err)
+		}
+		if err != nil {
+			continue
+		}
+		h, err := decodeHash(e.body)
+		if err != nil {
+			v.add(describeKey(bucketKeys, e.key), reason(err))
+			continue
+		}
+		if body, err := v.b.get(ctx, bucketImages, h[:]); err == nil && body == nil {
+			v.add(describeKey(bucketKeys, e.key), fmt.Sprintf("its image %s is missing", h))
+		}
+	}
+	for _, bucket := range []string{bucketDays, bucketProblems} {
+		for e, err := range v.b.entries(ctx, bucket, nil) {
+			if e.key == nil {
+				return v.unreadable(err)
+			}
+			if err != nil {
+				continue
+			}
+			if !json.Valid(e.body) {
+				v.add(describeKey(bucket, e.key), "it is not JSON")
+			} else if isSigned(string(e.body)) {
+				v.add(describeKey(bucket, e.key), "it holds a signed URL")
+			}
+		}
+	}
+	return nil
+}
+
+// selected reports whether an image is in the part that is read.
+func (v *verification) selected(h Hash) bool {
+	return v.options.ReadData && binary.BigEndian.Uint64(h[:])%uint64(v.options.Parts) == uint64(v.options.Subset-1)
+}
+
+// shards walks the members of every shard in their order.
+func (v *verification) shards(ctx context.Context) error {
+	if v.counts[bucketMembers] != v.counts[bucketImages] {
+		v.add("index", fmt.Sprintf("%d members hold %d images", v.counts[bucketMembers], v.counts[bucketImages]))
+	}
+	s := &shardWalk{v: v, buffer: make([]byte, 256<<10)}
+	defer s.closeFile()
+	for e, err := range v.b.entries(ctx, bucketMembers, nil) {
+		if e.key == nil {
+			if err := v.unreadable(err); err != nil {
+				return err
+			}
+			break
+		}
+		if err != nil {
+			continue // buckets reported it
+		}
+		if err := s.member(ctx, e); err != nil {
+			return err
+		}
+	}
+	return s.finish(v.index.OpenShard)
+}
+
+// shardWalk goes through the shards as the bucket members lists them.
+type shardWalk struct {
+	v      *verification
+	buffer []byte
+
+	shard   uint32 // the current one; 0: before the first
+	file    *os.File
+	size    int64
+	end     int64 // of the member before
+	known   bool  // end is known: the entry before was not damaged
+	whole   hash.Hash
+	finding int // of a shard that is missing, -1: none
+}
+
+func (s *shardWalk) object() string { return fmt.Sprintf("shard %06d", s.shard) }
+
+// member checks one entry of the bucket members and what it points to.
+func (s *shardWalk) member(ctx context.Context, e entry) error {
+	v := s.v
+	shard, offset, err := splitMemberKey(e.key)
+	if err != nil {
+		v.add("index", reason(err))
+		return nil
+	}
+	h, err := decodeHash(e.body)
+	if err != nil {
+		v.add(describeKey(bucketMembers, e.key), reason(err))
+		return nil
+	}
+	if shard == 0 || shard > v.index.OpenShard {
+		v.image(h, v.add(describeKey(bucketMembers, e.key), "there is no such shard"))
+		return nil
+	}
+	for s.shard < shard {
+		if err := s.next(); err != nil {
+			return err
+		}
+	}
+	body, err := v.b.get(ctx, bucketImages, h[:])
+	if err != nil {
+		s.lose()
+		v.image(h, v.add("image "+h.String(), "its entry in the index is damaged"))
+		return nil //nolint:nilerr // it is a finding
+	}
+	at, err := decodeLocation(body)
+	if err != nil || at.shard != shard || at.offset != offset {
+		s.lose()
+		v.image(h, v.add("image "+h.String(), fmt.Sprintf("the index does not agree where it is: %s", describeKey(bucketMembers, e.key))))
+		return nil //nolint:nilerr // it is a finding
+	}
+	m := member{h, at}
+	if s.known && at.offset-blockSize != s.end {
+		s.whole = nil
+		v.add(s.object(), fmt.Sprintf("a gap from %d to %d", s.end, at.offset-blockSize))
+	}
+	s.end, s.known = m.end(), true
+	if s.finding >= 0 {
+		v.image(h, s.finding)
+		return nil
+	}
+	return s.read(m)
+}
+
+// read checks a member's header, and its data if they are to be read.
+func (s *shardWalk) read(m member) error {
+	v := s.v
+	found, err := readHeader(s.file, s.shard, m.at.offset-blockSize)
+	if err == nil && found != m {
+		err = damage(fmt.Sprintf("its place in %s holds image %s", s.object(), found.hash))
+	}
+	if err == nil && s.whole != nil {
+		header := memberHeader(m.hash, m.at.format, m.at.size)
+		s.whole.Write(header[:])
+	}
+	if err == nil && v.selected(m.hash) {
+		var also io.Writer
+		if s.whole != nil {
+			also = s.whole
+		}
+		err = hashMember(s.file, m, also, s.buffer)
+		v.report.Images++
+		v.report.Bytes += m.at.size
+	} else if err == nil && m.end() > s.size {
+		err = io.ErrUnexpectedEOF
+	}
+	if v.selected(m.hash) {
+		v.done += m.at.size
+		if v.options.Progress != nil {
+			v.options.Progress(v.done, v.total)
+		}
+	}
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = damage(s.object() + " is shorter than it was")
+		fallthrough
+	case isDamage(err):
+		s.whole = nil
+		v.image(m.hash, v.add("image "+m.hash.String(), err.Error()))
+		return nil
+	case err != nil:
+		// An unreadable sector is damage too: what cannot be read is not proven.
+		s.whole = nil
+		v.image(m.hash, v.add("image "+m.hash.String(), "read "+s.object()+": "+err.Error()))
+	}
+	return nil
+}
+
+// next ends the current shard and opens the one after it.
+func (s *shardWalk) next() error {
+	if err := s.endShard(); err != nil {
+		return err
+	}
+	s.shard++
+	s.end, s.known, s.finding, s.whole = 0, true, -1, nil
+	if s.v.options.ReadData && s.v.options.Parts == 1 && s.shard < s.v.index.OpenShard {
+		s.whole = sha256.New()
+	}
+	f, err := openRegular(shardPath(s.v.b.path, s.shard))
+	if err == nil {
+		s.file = f
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		s.size = info.Size()
+		return nil
+	}
+	open := s.shard == s.v.index.OpenShard
+	switch {
+	case isMissing(err) && open && s.v.index.OpenSize == 0:
+	case isMissing(err):
+		s.finding = s.v.add(s.object(), "it is missing")
+	case errors.Is(err, ErrCorrupt):
+		s.finding = s.v.add(s.object(), reason(err))
+	default:
+		s.finding = s.v.add(s.object(), "it cannot be read: "+err.Error())
+	}
+	return nil
+}
+
+func (s *shardWalk) closeFile() {
+	if s.file != nil {
+		_ = s.file.Close() // it was only read
+		s.file = nil
+	}
+}
+
+// lose gives up what depends on having seen every member of the shard.
+func (s *shardWalk) lose() { s.known, s.whole = false, nil }
+
+// endShard checks how the current shard ends.
+func (s *shardWalk) endShard() error {
+	if s.file == nil {
+		return nil
+	}
+	defer s.closeFile()
+	v := s.v
+	if s.shard == v.index.OpenShard {
+		want := v.index.OpenSize
+		switch {
+		case s.size < want:
+			v.add(s.object(), fmt.Sprintf("it has %d bytes instead of %d", s.size, want))
+		case s.known && s.end != want:
+			v.add(s.object(), fmt.Sprintf("its images end at %d instead of %d", s.end, want))
+		case s.size > want:
+			v.note("%s has an uncommitted tail of %d bytes: a run was interrupted, the next one takes it up", s.object(), s.size-want)
+		}
+		return nil
+	}
+	var want sealed
+	if err := v.b.view(func(tx *bbolt.Tx) error {
+		body, err := lookup(tx, bucketShards, shardKey(s.shard))
+		if err != nil {
+			return err
+		}
+		want, err = decodeSealed(body)
+		return err
+	}); err != nil {
+		v.add(s.object(), reason(err))
+		return nil
+	}
+	if s.size != want.size || s.known && s.end+endSize != want.size {
+		v.add(s.object(), fmt.Sprintf("it has %d bytes, its images end at %d, and it was sealed at %d", s.size, s.end, want.size))
+		return nil
+	}
+	var end [endSize]byte
+	if err := readFull(s.file, end[:], want.size-endSize); err != nil {
+		v.add(s.object(), "its end cannot be read: "+err.Error())
+		return nil
+	}
+	if !isZero(end[:]) {
+		v.add(s.object(), "its end-of-archive mark is damaged")
+		return nil
+	}
+	if s.whole != nil {
+		s.whole.Write(end[:])
+		if Hash(s.whole.Sum(nil)) != want.hash {
+			v.add(s.object(), "its SHA-256 is not that of the sealed file")
+		}
+	}
+	return nil
+}
+
+// finish goes on to the last shard, which may hold no image.
+func (s *shardWalk) finish(last uint32) error {
+	for s.shard < last {
+		if err := s.next(); err != nil {
+			return err
+		}
+	}
+	return s.endShard()
+}
+
+// affected names the sequences that refer to images which cannot be had.
+func (v *verification) affected(ctx context.Context) error {
+	if len(v.images) == 0 {
+		return nil
+	}
+	for r, err := range v.b.Sequences(ctx, Query{}) {
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			continue // reported
+		}
+		for _, f := range r.Frames {
+			for _, n := range v.images[f.Image] {
+				finding := &v.report.Findings[n]
+				if last := len(finding.Sequences) - 1; last < 0 || finding.Sequences[last] != r.Sequence.ID {
+					finding.Sequences = append(finding.Sequences, r.Sequence.ID)
+				}
+			}
+		}
+	}
+	return nil
+}
