@@ -8,7 +8,7 @@ import (
 	"pyrobundle/annotate"
 )
 
-// BenchmarkCluster clusters 1,000 boxes, more than a sequence of 130 frames with five on each. None of "apart" overlaps
+// BenchmarkCluster clusters 1,000 boxes, about what a sequence of 130 frames has at most. None of "apart" overlaps
 // another; all of "crossing" overlap one another by less than the threshold, so that every pair has to be computed; "one
 // object" is a plume that drifts slowly over the frames. The baseline is IoU alone, once for every pair.
 func BenchmarkCluster(b *testing.B) {

@@ -91,9 +91,7 @@ func TestClusterAgreesWithTheAnnotationAPI(t *testing.T) {
 		Cases []clusterCase `json:"cases"`
 	}
 	readVectors(t, "cluster_boxes_by_iou.json", &vectors)
-	if vectors.Cases == nil {
-		t.Fatal("no list of cases")
-	}
+	generated := 0
 	for i, c := range vectors.Cases {
 		boxes, detections := c.list()
 		if diff := cmp.Diff(c.Clusters, annotate.Cluster(boxes, c.thresholds())); diff != "" {
@@ -105,10 +103,14 @@ func TestClusterAgreesWithTheAnnotationAPI(t *testing.T) {
 			t.Errorf("case %d %s: tracks (-want +got):\n%s", i, c.Name, diff)
 		}
 		if frames, same := c.frames(); same {
+			generated++
 			if got := annotate.Generate(frames, c.thresholds()); !got.Equal(want) {
 				t.Errorf("case %d %s: Generate (-want +got):\n%s", i, c.Name, cmp.Diff(want, got))
 			}
 		}
+	}
+	if generated == 0 {
+		t.Error("no case was good for Generate")
 	}
 }
 
@@ -123,8 +125,8 @@ func TestParseAgreesWithTheImporters(t *testing.T) {
 		Cases []expectation `json:"cases"`
 	}
 	readVectors(t, "bbox_parsing.json", &vectors)
-	if vectors.Cases == nil {
-		t.Fatal("no list of cases")
+	if len(vectors.Cases) == 0 {
+		t.Fatal("no cases")
 	}
 	for _, c := range vectors.Cases {
 		if c.Input == nil { // a null column is no string; whoever reads the column skips it

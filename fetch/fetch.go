@@ -1,61 +1,55 @@
 // Package fetch is phase one: it mirrors days of the platform into a bundle.
+//
+// Run is the phase from top to bottom; each step has its own file. Its neighbours: fetch/platform is the API it reads,
+// store the bundle it writes; package load, which replays bundles, is unknown to it.
+//
+// Within this package an error that is returned ends the run (the caller's context, a refused account, a dead platform, a
+// bundle that cannot be written). Whatever concerns one day, sequence or image becomes a store.Problem and the run goes on.
 package fetch
 
 import (
 	"context"
-	"log/slog"
-	"time"
+	"fmt"
 
+	"pyrobundle/fetch/platform"
 	"pyrobundle/store"
 )
 
-// Config is what a Run is asked for.
-type Config struct {
-	From, To        store.Day // inclusive
-	Limit           int       // frames with boxes per sequence; 0: all
-	Order           store.Order
-	RiskScore       string  // empty: not sent
-	Sequences       []int64 // only these; empty: all
-	MaxSequences    int     // 0: all; what is left out is said
-	Workers         int     // requests at once
-	DryRun          bool
-	RetryIncomplete bool
-	Repair          []store.Finding // what Verify found damaged, to be fetched again
-	Organizations   bool            // read organization names with the admin account
-	Now             func() time.Time
-	Log             *slog.Logger
-	Progress        func(unit string, done, expected int64) // deltas; units: "days", "sequences", "images", "bytes"; may be nil; concurrent
-}
-
-// Result is what a Run did.
-type Result struct {
-	Days       int
-	Sequences  Sequences
-	Detections int64
-	Images     Images
-	Estimate   *Estimate       // of a dry run
-	Unloadable []store.Problem // sequences that cannot be loaded as they are, and why
-	LeftOut    int             // by MaxSequences
-	Problems   []store.Problem
-	Completed  []int64 // ids that this Run brought to completion, of any day
-}
-
-// Sequences count sequences. Successful + Failed = Total; New + Updated + Unchanged = Successful.
-type Sequences struct{ Total, Successful, Failed, New, Updated, Unchanged int64 }
-
-// Images count frames' images.
-type Images struct{ Total, Downloaded, Reused, Failed, Bytes int64 }
-
-// Estimate is what a fetch would transfer.
-type Estimate struct {
-	Images, Bytes int64
-	Duration      time.Duration
-}
-
-// Run mirrors cfg's days from src into dst (nil only with DryRun).
-func Run(ctx context.Context, src Source, dst *store.Writer, cfg Config) (Result, error) {
-	panic("not built yet")
-}
-
 // Source is what fetch needs of a platform; *platform.Client is one.
-type Source interface{}
+type Source interface {
+	Cameras(ctx context.Context) (platform.Page[store.Camera], error)
+	Organizations(ctx context.Context) (platform.Page[store.Organization], error)
+	Sequences(ctx context.Context, q platform.SequencesQuery) (platform.Page[store.Sequence], error)
+	Sequence(ctx context.Context, id int64) (store.Sequence, error)
+	Detections(ctx context.Context, q platform.DetectionsQuery) (platform.Page[platform.Detection], error)
+	ImageURL(ctx context.Context, detectionID int64) (string, error)
+	Image(ctx context.Context, presigned string, limit int64) ([]byte, error)
+	Scope() string
+	OrganizationID() int64
+}
+
+// Run mirrors cfg's days from src into dst (nil only with DryRun) and returns what it did, also after an error.
+//
+// A sequence is committed only after every image that it refers to, so an interrupted Run leaves a bundle that opens,
+// verifies and is taken up by the next Run. Problems of single days, sequences and images never end it; they are in the
+// Result and recorded in the bundle. What does end it: ctx, httpapi.ErrUnauthorized, httpapi.ErrUnreachable, and errors
+// of the bundle.
+func Run(ctx context.Context, src Source, dst *store.Writer, cfg Config) (Result, error) {
+	r, err := newRun(src, dst, cfg)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := r.recall(ctx); err != nil {
+		return r.summary(), err
+	}
+	if err := r.readDirectory(ctx); err != nil {
+		return r.summary(), fmt.Errorf("read cameras and organizations: %w", err)
+	}
+	err = r.concurrently(ctx, func(ctx context.Context, found visit) error {
+		if err := r.listDays(ctx, found); err != nil {
+			return err
+		}
+		return r.revisit(ctx, found) // what earlier runs failed at, or Verify found damaged
+	})
+	return r.summary(), err
+}

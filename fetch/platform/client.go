@@ -1,10 +1,17 @@
 // Package platform is a client of the alert platform's API: one method for each endpoint used.
+//
+// It knows paths, parameters and documents (contract A), not what they are fetched for: that is package fetch. Transport,
+// retry, re-login and redaction are internal/httpapi's; the record types are store's.
 package platform
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"pyrobundle/internal/httpapi"
 	"pyrobundle/store"
@@ -18,6 +25,7 @@ type Config struct {
 	BaseURL   string
 	Account   Account
 	Admin     Account // for organization names; zero: none
+	SourceAPI string  // overrides what Source finds out; empty: found out
 	Transport http.RoundTripper
 	Retry     httpapi.Retry
 	Rate      httpapi.Limiter
@@ -26,14 +34,125 @@ type Config struct {
 }
 
 // Client is safe for concurrent use.
-type Client struct{}
+type Client struct {
+	api      *httpapi.Client
+	admin    *httpapi.Client // nil: no administrator
+	identity identity
+	source   store.Source
+}
+
+// identity is who login/validate says the caller is.
+type identity struct {
+	Scopes         []string `json:"scopes"`
+	OrganizationID int64    `json:"organization_id"`
+}
+
+// sourceHeader is how a platform that nobody knows by its host (a bundle served again) names itself.
+const sourceHeader = "X-Pyrobundle-Source-Api"
+
+// ScopeAdmin is the scope that sees every organization (contract A.2).
+const ScopeAdmin = "admin"
 
 // Dial logs in (httpapi.ErrUnauthorized when refused) and asks who the caller is.
-func Dial(ctx context.Context, cfg Config) (*Client, error) { panic("not built yet") }
+func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	c := &Client{api: newAPI(cfg, cfg.Account, "PLATFORM_LOGIN and PLATFORM_PASSWORD")}
+	if cfg.Admin != (Account{}) {
+		c.admin = newAPI(cfg, cfg.Admin, "PLATFORM_ADMIN_LOGIN and PLATFORM_ADMIN_PASSWORD")
+		if _, err := whoAmI(ctx, c.admin, nil); err != nil {
+			return nil, dialError(cfg, err)
+		}
+	}
+	var header http.Header
+	who, err := whoAmI(ctx, c.api, &header)
+	if err != nil {
+		return nil, dialError(cfg, err)
+	}
+	c.identity = who
+	c.source = store.Source{URL: httpapi.Redact(cfg.BaseURL), API: sourceAPI(cfg, header)}
+	return c, nil
+}
 
-// Scope, OrganizationID: of the account, from login/validate. Source: what the bundle records.
-func (c *Client) Scope() string         { panic("not built yet") }
-func (c *Client) OrganizationID() int64 { panic("not built yet") }
-func (c *Client) Source() store.Source  { panic("not built yet") }
-func (c *Client) Requests() int64       { panic("not built yet") }
-func (c *Client) BytesRead() int64      { panic("not built yet") }
+func newAPI(cfg Config, account Account, variables string) *httpapi.Client {
+	return httpapi.New(httpapi.Config{
+		Name:      "platform",
+		BaseURL:   cfg.BaseURL,
+		Login:     login(cfg.BaseURL, account, variables),
+		Transport: cfg.Transport,
+		Retry:     cfg.Retry,
+		Log:       cfg.Log,
+		Rate:      cfg.Rate,
+		UserAgent: cfg.UserAgent,
+		Secrets:   []string{account.Password},
+	})
+}
+
+// whoAmI is GET /login/validate; header, where given, receives the answer's.
+func whoAmI(ctx context.Context, api *httpapi.Client, header *http.Header) (identity, error) {
+	var who identity
+	body, h, err := api.Bytes(ctx, httpapi.Request{Method: http.MethodGet, Path: "/api/v1/login/validate"})
+	if err != nil {
+		return who, err
+	}
+	if err := json.Unmarshal(body, &who); err != nil {
+		return who, fmt.Errorf("ask who the account is: %w", err)
+	}
+	if header != nil {
+		*header = h
+	}
+	return who, nil
+}
+
+// sourceAPI names the platform for the annotation API (contract B.1, C.2). A platform at a known host is what that host
+// is, whatever it says of itself.
+func sourceAPI(cfg Config, header http.Header) string {
+	if cfg.SourceAPI != "" {
+		return cfg.SourceAPI
+	}
+	base, err := url.Parse(cfg.BaseURL)
+	if err != nil {
+		return ""
+	}
+	switch strings.ToLower(base.Hostname()) {
+	case "alertapi.pyronear.org":
+		return "pyronear_french"
+	case "apicenia.pyronear.org":
+		return "api_cenia"
+	}
+	switch name := header.Get(sourceHeader); name {
+	case "pyronear_french", "alert_wildfire", "api_cenia":
+		return name
+	}
+	return ""
+}
+
+// Scope is the account's: "admin", "agent" or "user".
+func (c *Client) Scope() string {
+	for _, scope := range c.identity.Scopes {
+		if scope == ScopeAdmin {
+			return scope
+		}
+	}
+	return strings.Join(c.identity.Scopes, " ")
+}
+
+// OrganizationID is the organization that the account belongs to.
+func (c *Client) OrganizationID() int64 { return c.identity.OrganizationID }
+
+// Source is what a bundle records: the address, and the annotation API's name for it where that is known.
+func (c *Client) Source() store.Source { return c.source }
+
+// Requests is how many requests were sent since Dial began, each attempt counted.
+func (c *Client) Requests() int64 {
+	if c.admin == nil {
+		return c.api.Requests()
+	}
+	return c.api.Requests() + c.admin.Requests()
+}
+
+// BytesRead is how many bytes of answers were received since Dial began.
+func (c *Client) BytesRead() int64 {
+	if c.admin == nil {
+		return c.api.BytesRead()
+	}
+	return c.api.BytesRead() + c.admin.BytesRead()
+}

@@ -104,7 +104,7 @@ func newWorld(o WorldOptions) (*world, error) {
 }
 
 // commitsAtOnce is how many sequences are being committed at a time, so that a bundle may commit them together.
-const commitsAtOnce = 128
+const commitsAtOnce = 32
 
 func (w *world) write(ctx context.Context, bundle bundleWriter) error {
 	if err := w.writeStations(ctx, bundle); err != nil {

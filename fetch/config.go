@@ -1,0 +1,83 @@
+package fetch
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"pyrobundle/store"
+)
+
+// Config is what a Run is asked for.
+type Config struct {
+	From, To        store.Day // inclusive; both empty: no days, only what is to be repaired and tried again
+	Limit           int       // frames with boxes per sequence; 0: all
+	Order           store.Order
+	RiskScore       string  // empty: not sent
+	Sequences       []int64 // only these; empty: all
+	MaxSequences    int     // 0: all; what is left out is said
+	Workers         int     // requests at once
+	DryRun          bool
+	RetryIncomplete bool
+	Repair          []store.Finding // what Verify found damaged, to be fetched again
+	Organizations   bool            // read organization names with the admin account
+	Have            *store.Bundle   // what a dry run compares with; nil: everything is new. Otherwise the Writer's bundle.
+	BytesPerSecond  int64           // what downloads are limited to, for the estimate of a dry run; 0: not limited
+	Now             func() time.Time
+	Log             *slog.Logger
+	Progress        func(unit string, done, expected int64) // deltas; units: "days", "sequences", "images", "bytes"; may be nil; concurrent
+}
+
+// defaultWorkers is the default of --max-workers: requests at once.
+const defaultWorkers = 16
+
+// live is how long after its last detection a sequence may still grow: the platform's matching window (contract A.8).
+const live = 2 * time.Hour
+
+func (c Config) withDefaults() (Config, error) {
+	switch {
+	case c.Order == "":
+		c.Order = store.Ascending
+	case c.Order != store.Ascending && c.Order != store.Descending:
+		return c, fmt.Errorf("fetch: order %q: want asc or desc", c.Order)
+	}
+	if c.Limit < 0 {
+		return c, fmt.Errorf("fetch: limit %d: want 0 or more frames", c.Limit)
+	}
+	if c.MaxSequences < 0 {
+		return c, fmt.Errorf("fetch: at most %d sequences: want 0 or more", c.MaxSequences)
+	}
+	if (c.From == "") != (c.To == "") || c.To < c.From {
+		return c, fmt.Errorf("fetch: days %q to %q: want a first and a last day", c.From, c.To)
+	}
+	if c.Workers < 1 {
+		c.Workers = defaultWorkers
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if c.Progress == nil {
+		c.Progress = func(string, int64, int64) {}
+	}
+	return c, nil
+}
+
+// days are the UTC days asked for, in order.
+func (c Config) days() []store.Day {
+	if c.From == "" {
+		return nil
+	}
+	var days []store.Day
+	for t := c.From.Start(); !t.After(c.To.Start()); t = t.AddDate(0, 0, 1) {
+		days = append(days, store.DayOf(t))
+	}
+	return days
+}
+
+// errNoBundle is a mistake of the caller.
+var errNoBundle = errors.New("fetch: no bundle to write to")

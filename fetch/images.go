@@ -1,0 +1,285 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"pyrobundle/fetch/platform"
+	"pyrobundle/internal/httpapi"
+	"pyrobundle/store"
+)
+
+// Sizes of images in memory. A camera's frame has 100 to 400 kB; 16 workers with room for 2 MB each stay far below the 96 MB
+// that a fetch may use, and an image that needs more is downloaded again with room for the largest allowed.
+const (
+	bufferBytes  = 32 << 20 // all images in memory at once
+	maxImage     = 16 << 20 // the largest image taken: ten times a large frame
+	largestFirst = 2 << 20  // what a download reserves before its size is known, at most
+	leastFirst   = 512 << 10
+)
+
+// firstBuffer shares the memory among the workers.
+func firstBuffer(workers int) int64 {
+	return int64(max(leastFirst, min(largestFirst, bufferBytes/workers)))
+}
+
+// hostPatience is how many images in a row may fail because their host does not answer, none coming between, before the
+// run ends: it has then nothing to fetch, and thousands of equal lines help nobody.
+const hostPatience = 32
+
+// fetchImages sees to it that each frame of the draft has its image in the bundle, or says why not.
+func (r *run) fetchImages(ctx context.Context, d *draft) error {
+	if !d.listed {
+		r.countHeld(d)
+		return nil
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(r.cfg.Workers)
+	var mu sync.Mutex // of d.problems
+	for i := range d.record.Frames {
+		frame := &d.record.Frames[i]
+		if frame.Permanent && !r.cfg.RetryIncomplete {
+			d.problems = append(d.problems, r.imageProblem(store.Incomplete, d.record.Sequence.ID, frame.Key, frame.Problem))
+			r.countImage(*frame, 0)
+			continue
+		}
+		rows := d.rowsOf(frame.Key)
+		group.Go(func() error {
+			fetched, size, err := r.frame(groupCtx, d, *frame, rows)
+			if err != nil {
+				return err
+			}
+			*frame = fetched
+			r.countImage(fetched, size)
+			if fetched.Image.IsZero() {
+				class := store.Failed
+				if fetched.Permanent {
+					class = store.Incomplete
+				}
+				mu.Lock()
+				d.problems = append(d.problems, r.imageProblem(class, d.record.Sequence.ID, fetched.Key, fetched.Problem))
+				mu.Unlock()
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func (r *run) countHeld(d *draft) {
+	for _, frame := range d.record.Frames {
+		r.countImage(frame, 0)
+	}
+}
+
+// countImage counts a frame; downloaded is the size of what was downloaded for it, 0: nothing was.
+func (r *run) countImage(frame store.Frame, downloaded int64) {
+	r.tally.count(func(result *Result) {
+		images := &result.Images
+		images.Total++
+		switch {
+		case downloaded > 0:
+			images.Downloaded++
+			images.Bytes += downloaded
+		case !frame.Image.IsZero():
+			images.Reused++
+		case frame.Permanent:
+			images.Gone++
+		default:
+			images.Failed++
+		}
+	})
+}
+
+// frame brings one frame its image: the one that the bundle knows under its key, or a download. Two sequences that share
+// it download it once.
+func (r *run) frame(ctx context.Context, d *draft, frame store.Frame, rows []store.Detection) (store.Frame, int64, error) {
+	organization := d.record.OrganizationID()
+	known, err := r.known(ctx, d, frame)
+	if err != nil || !known.IsZero() {
+		return store.Frame{Key: frame.Key, Image: known}, 0, err
+	}
+	r.cfg.Progress("images", 0, 1)
+	defer r.cfg.Progress("images", 1, 0)
+	type download struct {
+		frame store.Frame
+		size  int64
+	}
+	first := false
+	result, err, _ := r.flights.Do(strconv.FormatInt(organization, 10)+"/"+frame.Key, func() (any, error) {
+		if known, err := r.known(ctx, d, frame); err != nil || !known.IsZero() {
+			return download{frame: store.Frame{Key: frame.Key, Image: known}}, err // it came while we were on our way
+		}
+		first = true
+		fetched, size, err := r.download(ctx, d, frame.Key, rows)
+		return download{fetched, size}, err
+	})
+	if err != nil {
+		return frame, 0, err
+	}
+	got := result.(download)
+	if !first {
+		got.size = 0
+	}
+	return got.frame, got.size, nil
+}
+
+// known finds a frame's image in the bundle; the zero Hash: it is not there, or damaged and to be repaired.
+func (r *run) known(ctx context.Context, d *draft, frame store.Frame) (store.Hash, error) {
+	if r.have == nil {
+		return store.Hash{}, nil
+	}
+	hash := frame.Image
+	image, err := r.have.ImageOf(ctx, d.record.OrganizationID(), frame.Key)
+	repairing := r.damaged[d.record.Sequence.ID]
+	switch {
+	case err == nil:
+		hash = image.Hash
+	case errors.Is(err, store.ErrCorrupt) && repairing:
+		return store.Hash{}, nil
+	case !errors.Is(err, store.ErrNotFound):
+		return store.Hash{}, err
+	case !hash.IsZero() && r.dst != nil:
+		return hash, r.rekey(ctx, d, frame)
+	}
+	if hash.IsZero() || !repairing {
+		return hash, nil
+	}
+	if _, err := r.have.ReadImage(ctx, hash); errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrNotFound) {
+		return store.Hash{}, nil
+	} else if err != nil {
+		return store.Hash{}, err
+	}
+	return hash, nil
+}
+
+// rekey files a held image under the key of the organization that its camera turned out to belong to.
+func (r *run) rekey(ctx context.Context, d *draft, frame store.Frame) error {
+	image, err := r.have.StatImage(ctx, frame.Image)
+	if err != nil {
+		return err
+	}
+	data, err := r.have.ReadImage(ctx, frame.Image)
+	if err != nil {
+		return err
+	}
+	_, err = r.dst.PutImage(ctx, d.record.OrganizationID(), frame.Key, image.Format, data)
+	return err
+}
+
+// download gets a frame's image, checks it and puts it into the bundle. A URL that is refused, or leads to something that is
+// not the image, is asked for again once. The size is that of the image, 0 where there is none.
+func (r *run) download(ctx context.Context, d *draft, key string, rows []store.Detection) (store.Frame, int64, error) {
+	var wrong *wrongImage // what the last download was
+	for _, url := range append(listedURL(d, rows), "", "") {
+		fresh := url == ""
+		if fresh {
+			var err error
+			if url, err = r.freshURL(ctx, rows); err != nil {
+				return r.lost(ctx, key, err, httpapi.Status(err) == http.StatusNotFound)
+			}
+		}
+		size, err := r.take(ctx, d, key, url)
+		switch bad := (*wrongImage)(nil); {
+		case err == nil:
+			r.unanswered.Store(0)
+			return store.Frame{Key: key, Image: size.Hash}, size.Size, nil
+		case errors.As(err, &bad):
+			if wrong != nil {
+				return r.lost(ctx, key, bad, bad.lasting && bad.hash == wrong.hash)
+			}
+			wrong = bad
+		case errors.Is(err, platform.ErrURLRefused):
+			if fresh {
+				return r.lost(ctx, key, err, errors.Is(err, platform.ErrImageGone))
+			}
+		default:
+			return r.lost(ctx, key, err, errors.Is(err, httpapi.ErrTooLarge))
+		}
+	}
+	return r.lost(ctx, key, wrong, false)
+}
+
+// listedURL is the URL that the listing gave for one of the rows, if it gave one.
+func listedURL(d *draft, rows []store.Detection) []string {
+	for _, row := range rows {
+		if url := d.urls[row.ID]; url != "" {
+			return []string{url}
+		}
+	}
+	return nil
+}
+
+// freshURL asks for a new URL by one of the rows; a row that was deleted leaves its siblings.
+func (r *run) freshURL(ctx context.Context, rows []store.Detection) (url string, err error) {
+	err = errors.New("no detection shows the image any more")
+	for _, row := range rows {
+		url, err = r.src.ImageURL(ctx, row.ID)
+		if err == nil || httpapi.Status(err) != http.StatusNotFound {
+			return url, err
+		}
+	}
+	return "", err
+}
+
+// lost is a frame without image, and the end of the run where the reason concerns more than the image.
+func (r *run) lost(ctx context.Context, key string, err error, permanent bool) (store.Frame, int64, error) {
+	var ours *storeError
+	switch {
+	case errors.As(err, &ours):
+		return store.Frame{}, 0, ours.error
+	case endsRun(ctx, err):
+		return store.Frame{}, 0, err
+	case errors.Is(err, httpapi.ErrHostUnreachable) && r.unanswered.Add(1) >= hostPatience:
+		return store.Frame{}, 0, err
+	}
+	return store.Frame{Key: key, Problem: err.Error(), Permanent: permanent}, 0, nil
+}
+
+// storeError is an error of the bundle on the way out of a download.
+type storeError struct{ error }
+
+func (e *storeError) Unwrap() error { return e.error }
+
+// take downloads a URL into the bundle, if it is the image that key promises. An image larger than the memory reserved at
+// first is downloaded again alone.
+func (r *run) take(ctx context.Context, d *draft, key, url string) (store.Image, error) {
+	image, err := r.takeWithin(ctx, d, key, url, r.firstBuffer)
+	if errors.Is(err, httpapi.ErrTooLarge) && r.firstBuffer < maxImage {
+		return r.takeWithin(ctx, d, key, url, maxImage)
+	}
+	return image, err
+}
+
+func (r *run) takeWithin(ctx context.Context, d *draft, key, url string, room int64) (store.Image, error) {
+	if err := r.buffers.Acquire(ctx, room); err != nil {
+		return store.Image{}, err
+	}
+	defer r.buffers.Release(room)
+	data, err := r.src.Image(ctx, url, room)
+	if err != nil {
+		return store.Image{}, err
+	}
+	format, err := checkImage(key, data)
+	if err != nil {
+		return store.Image{}, err
+	}
+	hash, err := r.dst.PutImage(ctx, d.record.OrganizationID(), key, format, data)
+	if err != nil {
+		return store.Image{}, &storeError{fmt.Errorf("store image %s: %w", key, err)}
+	}
+	if r.damaged[d.record.Sequence.ID] {
+		if _, err := r.have.ReadImage(ctx, hash); err != nil {
+			return store.Image{}, fmt.Errorf("the image was downloaded, the bundle's copy stays damaged: %w", err)
+		}
+	}
+	size := int64(len(data))
+	r.cfg.Progress("bytes", size, 0)
+	return store.Image{Hash: hash, Size: size, Format: format}, nil
+}

@@ -1,0 +1,269 @@
+package fetch_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"image"
+	"image/png"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pyrobundle/store"
+)
+
+func TestE15_ExpiredURLIsAskedForAgain(t *testing.T) {
+	p := newFakePlatform(t)
+	p.staleURLs = true
+	p.sequence(41, 1, started(firstDay, 0), 3)
+	b := newBundle(t, p)
+	result := b.fetch(config())
+	wantNoProblems(t, result)
+	if result.Images.Downloaded != 3 || p.asked("/url") != 3 || p.asked("image ") != 6 {
+		t.Errorf("images %+v, %d new URLs, %d downloads", result.Images, p.asked("/url"), p.asked("image "))
+	}
+}
+
+func TestImageThatIsGoneMakesItsSequenceIncompleteNotAbsent(t *testing.T) {
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), 3)
+	key := p.keys(41)[1]
+	data := p.images[key]
+	delete(p.images, key)
+	b := newBundle(t, p)
+	result := b.fetch(config())
+	wantOneProblem(t, result, store.Incomplete, "image 41/"+key, "403")
+	if result.Sequences.Successful != 1 || result.Images.Gone != 1 {
+		t.Errorf("result %+v", result)
+	}
+	record := b.record(41)
+	if frame := record.Frames[1]; !frame.Permanent || !frame.Image.IsZero() || frame.Problem == "" || !record.Coverage.Complete {
+		t.Errorf("frame %+v, coverage %+v", frame, record.Coverage)
+	}
+
+	p.forgetRequests()
+	wantOneProblem(t, b.fetch(config()), store.Incomplete, key)
+	if n := p.asked("image ") + p.asked("/41"); n != 0 {
+		t.Errorf("%d requests for what is gone", n)
+	}
+	p.images[key] = data
+	cfg := config()
+	cfg.RetryIncomplete = true
+	wantNoProblems(t, b.fetch(cfg))
+	if frame := b.record(41).Frames[1]; frame.Image.IsZero() {
+		t.Errorf("frame %+v after --retry-incomplete", frame)
+	}
+}
+
+func TestFailedImageIsRetriedWhateverDaysAreAskedFor(t *testing.T) {
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), 3)
+	key := p.keys(41)[1]
+	p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, key) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	})
+	b := newBundle(t, p)
+	result := b.fetch(config())
+	wantOneProblem(t, result, store.Failed, "image 41/"+key, "503")
+	if result.Sequences.Failed != 1 || len(result.Completed) != 0 || b.record(41).Coverage.Complete {
+		t.Errorf("result %+v", result)
+	}
+	p.intercept(nil)
+	p.forgetRequests()
+	cfg := config()
+	cfg.From, cfg.To = "2026-08-10", "2026-08-10"
+	result = b.fetch(cfg)
+	wantNoProblems(t, result)
+	if !slices.Equal(result.Completed, []int64{41}) || result.Images.Downloaded != 1 || p.asked("image ") != 1 {
+		t.Errorf("result %+v", result)
+	}
+}
+
+func TestE32_WhatIsNotTheImageIsNotTaken(t *testing.T) {
+	var large bytes.Buffer
+	if err := png.Encode(&large, image.NewGray(image.Rect(0, 0, 20000, 1))); err != nil {
+		t.Fatal(err)
+	}
+	named := func(data []byte) string {
+		hash := sha256.Sum256(data)
+		return "1-20260801080000-" + hex.EncodeToString(hash[:4]) + ".png"
+	}
+	plain := "1-20260801080000.jpg" // a key without hash
+	for name, test := range map[string]struct {
+		key   string
+		data  []byte
+		class store.Class
+		want  string
+	}{
+		"no bytes":                            {plain, nil, store.Failed, "0 bytes"},
+		"a text":                              {plain, []byte("nothing to see"), store.Failed, "neither JPEG nor PNG"},
+		"a text that is what was uploaded":    {named([]byte("not an image")), []byte("not an image"), store.Incomplete, "neither JPEG nor PNG"},
+		"an HTML page":                        {plain, []byte("<!DOCTYPE html><html>portal</html>"), store.Failed, "HTML"},
+		"another image than its key says":     {"1-20260801080000-00000000.jpg", picture(7), store.Incomplete, "its key says 00000000"},
+		"a header without an image":           {plain, []byte("\xff\xd8\xff\xe0"), store.Failed, "cannot be decoded"},
+		"an image of absurd size":             {named(large.Bytes()), large.Bytes(), store.Incomplete, "20000 by 1 pixels"},
+		"an absurd image under a plain key":   {plain, large.Bytes(), store.Failed, "20000 by 1 pixels"},
+		"a file larger than any frame may be": {plain, append(picture(1), make([]byte, 17<<20)...), store.Incomplete, "too large"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newFakePlatform(t)
+			p.sequence(41, 1, started(firstDay, 0), 2)
+			p.mu.Lock()
+			p.row(41, started(firstDay, 10), test.key, "[(0.1,0.1,0.2,0.2,0.5)]")
+			p.images[test.key] = test.data
+			p.mu.Unlock()
+			b := newBundle(t, p)
+			wantOneProblem(t, b.fetch(config()), test.class, test.key, test.want)
+			record := b.record(41)
+			if frame := record.Frames[2]; !frame.Image.IsZero() || frame.Permanent != (test.class == store.Incomplete) {
+				t.Errorf("frame %+v", frame)
+			}
+			if record.Frames[0].Image.IsZero() || record.Frames[1].Image.IsZero() {
+				t.Error("the other frames went with it")
+			}
+			b.intact()
+		})
+	}
+}
+
+func TestWrongBytesOnceAreAnAccident(t *testing.T) {
+	for name, wrong := range map[string]func(w http.ResponseWriter, data []byte){
+		"a flipped byte": func(w http.ResponseWriter, data []byte) {
+			data[len(data)-1] ^= 1
+			_, _ = w.Write(data)
+		},
+		"a connection that breaks": func(w http.ResponseWriter, data []byte) {
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+			_, _ = w.Write(data[:len(data)/2])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newFakePlatform(t)
+			p.sequence(41, 1, started(firstDay, 0), 1)
+			var once atomic.Bool
+			p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasPrefix(r.URL.Path, "/bucket-2/") || once.Swap(true) {
+					return false
+				}
+				wrong(w, slices.Clone(p.images[p.keys(41)[0]]))
+				return true
+			})
+			b := newBundle(t, p)
+			wantNoProblems(t, b.fetch(config()))
+			b.intact()
+		})
+	}
+}
+
+func TestPNGAndLargeImagesAreTaken(t *testing.T) {
+	var drawn bytes.Buffer
+	if err := png.Encode(&drawn, image.NewGray(image.Rect(0, 0, 64, 64))); err != nil {
+		t.Fatal(err)
+	}
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), 0)
+	p.mu.Lock()
+	p.row(41, started(firstDay, 0), "a.png", "[(0.1,0.1,0.2,0.2,0.5)]")
+	p.images["a.png"] = drawn.Bytes()
+	p.row(41, started(firstDay, 1), "b.jpg", "[(0.1,0.1,0.2,0.2,0.5)]")
+	p.images["b.jpg"] = append(picture(1), make([]byte, 5<<20)...) // more than what a download reserves at first
+	p.mu.Unlock()
+	b := newBundle(t, p)
+	wantNoProblems(t, b.fetch(config()))
+	b.intact()
+	record := b.record(41)
+	b.read(func(opened *store.Bundle) {
+		for i, want := range []store.Format{store.PNG, store.JPEG} {
+			image, err := opened.StatImage(t.Context(), record.Frames[i].Image)
+			if err != nil || image.Format != want {
+				t.Errorf("image %d: %+v, %v", i, image, err)
+			}
+		}
+	})
+}
+
+func TestImageThatSequencesShareIsDownloadedOnce(t *testing.T) {
+	p := newFakePlatform(t)
+	for id := int64(41); id < 49; id++ {
+		p.sequence(id, 1, started(firstDay, 0), 0)
+		p.mu.Lock()
+		p.row(id, started(firstDay, 0), "shared.jpg", "[(0.1,0.1,0.2,0.2,0.5)]")
+		p.mu.Unlock()
+	}
+	p.images["shared.jpg"] = picture(1)
+	var meet sync.WaitGroup // the download waits until several sequences want it
+	meet.Add(2)
+	var listings atomic.Int64
+	p.intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/detections") && listings.Add(1) <= 2 {
+			meet.Done()
+		}
+		if strings.HasSuffix(r.URL.Path, "shared.jpg") {
+			meet.Wait()
+		}
+		return false
+	})
+	b := newBundle(t, p)
+	result := b.fetch(config())
+	wantNoProblems(t, result)
+	if n := p.asked("image shared.jpg"); n != 1 || result.Images.Downloaded != 1 || result.Images.Reused != 7 {
+		t.Errorf("%d downloads, %+v", n, result.Images)
+	}
+}
+
+func TestDeadImageHostEndsTheRunBeforeItFillsTheReport(t *testing.T) {
+	p := newFakePlatform(t)
+	for i := range 10 {
+		p.sequence(int64(41+i), 1, started(firstDay, i), 30)
+	}
+	p.storage.CloseClientConnections()
+	p.storage.Close()
+	b := newBundle(t, p)
+	began := time.Now()
+	result, err := b.try(t.Context(), config())
+	if err == nil {
+		t.Fatal("a run without any image ended well")
+	}
+	if len(result.Problems) > 64 {
+		t.Errorf("%d problems for one dead host", len(result.Problems))
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	b.intact()
+}
+
+func TestImagesKeptUnderNoOrganizationAreFoundAgainWhenTheCameraIsKnown(t *testing.T) {
+	p := newFakePlatform(t)
+	p.sequence(41, 7, started(firstDay, 0), 2)
+	b := newBundle(t, p)
+	result := b.fetch(config())
+	if len(result.Unloadable) != 1 || !strings.Contains(result.Unloadable[0].Reason, "camera 7") {
+		t.Errorf("unloadable %v", lines(result.Unloadable))
+	}
+	p.camera(7, 2)
+	p.grow(41, started(firstDay, 10))
+	result = b.fetch(config())
+	wantNoProblems(t, result)
+	if result.Images.Downloaded != 1 || len(result.Unloadable) != 0 {
+		t.Errorf("result %+v", result)
+	}
+	b.read(func(opened *store.Bundle) {
+		for _, key := range p.keys(41) {
+			if _, err := opened.ImageOf(t.Context(), 2, key); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	b.intact()
+}

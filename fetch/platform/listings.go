@@ -1,0 +1,164 @@
+package platform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"pyrobundle/internal/httpapi"
+	"pyrobundle/store"
+)
+
+// Limits of one page (contract A.3, A.4). The platform has no maximum for sequences; 1000 is what its importers send.
+const (
+	MaxSequencesPage  = 1000
+	MaxDetectionsPage = 100
+)
+
+// listingBytes bounds a listing's answer: 1000 sequences are 0.7 MB, an organization's cameras with their poses less, and
+// the longest fields of a hostile answer must not become our memory.
+const listingBytes = 32 << 20
+
+// ErrNoAdmin: organizations need an administrator's account, and none was given.
+var ErrNoAdmin = errors.New("no administrator account given")
+
+// Page is one page of a listing. A row that cannot be read does not hide the others.
+type Page[T any] struct {
+	Rows       []T
+	Sent       int     // rows that the platform sent, readable or not
+	Unreadable []error // why rows are not in Rows
+}
+
+// Detection is a listed detection with the presigned URL of its image: a secret with a lifetime, never stored.
+type Detection struct {
+	store.Detection
+	URL string
+}
+
+// SequencesQuery asks for one page of the sequences that started on a UTC day, newest first.
+type SequencesQuery struct {
+	Day           store.Day
+	RiskScore     string // empty: not sent
+	Limit, Offset int
+}
+
+// DetectionsQuery asks for one page of a sequence's detections by created_at.
+type DetectionsQuery struct {
+	SequenceID    int64
+	Limit, Offset int // Limit 1..MaxDetectionsPage; servers before June 2026 ignore Offset
+	Descending    bool
+}
+
+// Cameras is GET /cameras/, with those that are not trustable: their sequences are listed all the same (contract A.6).
+func (c *Client) Cameras(ctx context.Context) (Page[store.Camera], error) {
+	page, err := list(ctx, c.api, "/api/v1/cameras/", url.Values{"include_non_trustable": {"true"}}, store.ParseCamera)
+	if err != nil {
+		return page, fmt.Errorf("list cameras: %w", err)
+	}
+	return page, nil
+}
+
+// Organizations is GET /organizations/, as administrator: ErrNoAdmin without one, status 403 if the account is none.
+func (c *Client) Organizations(ctx context.Context) (Page[store.Organization], error) {
+	if c.admin == nil {
+		return Page[store.Organization]{}, ErrNoAdmin
+	}
+	page, err := list(ctx, c.admin, "/api/v1/organizations/", nil, store.ParseOrganization)
+	if err != nil {
+		return page, fmt.Errorf("list organizations: %w", err)
+	}
+	return page, nil
+}
+
+// Sequences is GET /sequences/all/fromdate.
+func (c *Client) Sequences(ctx context.Context, q SequencesQuery) (Page[store.Sequence], error) {
+	query := url.Values{
+		"from_date": {string(q.Day)},
+		"limit":     {strconv.Itoa(q.Limit)},
+		"offset":    {strconv.Itoa(q.Offset)},
+	}
+	if q.RiskScore != "" {
+		query.Set("risk_score", q.RiskScore)
+	}
+	page, err := list(ctx, c.api, "/api/v1/sequences/all/fromdate", query, store.ParseSequence)
+	if err != nil {
+		return page, fmt.Errorf("list sequences of %s from %d: %w", q.Day, q.Offset, err)
+	}
+	return page, nil
+}
+
+// Sequence is GET /sequences/{id}: status 404 if there is none, 403 if it is another organization's.
+func (c *Client) Sequence(ctx context.Context, id int64) (store.Sequence, error) {
+	var doc json.RawMessage
+	err := c.api.JSON(ctx, httpapi.Request{Method: http.MethodGet, Path: fmt.Sprintf("/api/v1/sequences/%d", id)}, &doc)
+	if err != nil {
+		return store.Sequence{}, fmt.Errorf("read sequence %d: %w", id, err)
+	}
+	sequence, err := store.ParseSequence(doc)
+	if err == nil && sequence.ID != id {
+		err = fmt.Errorf("the platform answers with sequence %d", sequence.ID)
+	}
+	if err != nil {
+		return store.Sequence{}, fmt.Errorf("read sequence %d: %w", id, err)
+	}
+	return sequence, nil
+}
+
+// Detections is GET /sequences/{id}/detections. Status 404 means that the sequence is gone, or, on servers before July
+// 2026, that the image of one of the page's rows is (contract A.4).
+func (c *Client) Detections(ctx context.Context, q DetectionsQuery) (Page[Detection], error) {
+	query := url.Values{
+		"limit":  {strconv.Itoa(q.Limit)},
+		"offset": {strconv.Itoa(q.Offset)},
+		"desc":   {strconv.FormatBool(q.Descending)},
+	}
+	page, err := list(ctx, c.api, fmt.Sprintf("/api/v1/sequences/%d/detections", q.SequenceID), query, parseDetection)
+	if err != nil {
+		return page, fmt.Errorf("list detections of sequence %d from %d: %w", q.SequenceID, q.Offset, err)
+	}
+	return page, nil
+}
+
+func parseDetection(doc json.RawMessage) (Detection, error) {
+	detection, err := store.ParseDetection(doc)
+	if err != nil {
+		return Detection{}, err
+	}
+	if detection.BucketKey == "" {
+		return Detection{}, fmt.Errorf("parse detection %d: no bucket_key", detection.ID)
+	}
+	var presigned struct {
+		URL *string `json:"url"`
+	}
+	if err := json.Unmarshal(doc, &presigned); err != nil {
+		return Detection{}, fmt.Errorf("parse detection %d: %w", detection.ID, err)
+	}
+	row := Detection{Detection: detection}
+	if presigned.URL != nil {
+		row.URL = *presigned.URL
+	}
+	return row, nil
+}
+
+// list reads a bare array of documents.
+func list[T any](ctx context.Context, api *httpapi.Client, path string, query url.Values, parse func(json.RawMessage) (T, error)) (Page[T], error) {
+	var docs []json.RawMessage
+	request := httpapi.Request{Method: http.MethodGet, Path: path, Query: query, MaxBytes: listingBytes}
+	if err := api.JSON(ctx, request, &docs); err != nil {
+		return Page[T]{}, err
+	}
+	page := Page[T]{Rows: make([]T, 0, len(docs)), Sent: len(docs)}
+	for i, doc := range docs {
+		row, err := parse(doc)
+		if err != nil {
+			page.Unreadable = append(page.Unreadable, fmt.Errorf("row %d: %w", i, err))
+			continue
+		}
+		page.Rows = append(page.Rows, row)
+	}
+	return page, nil
+}

@@ -1,0 +1,66 @@
+package fetch
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"pyrobundle/store"
+)
+
+// Result is what a Run did.
+type Result struct {
+	Days       int // listed whole
+	Sequences  Sequences
+	Detections int64
+	Images     Images
+	Estimate   *Estimate       // of a dry run
+	Unloadable []store.Problem // sequences that cannot be loaded as they are, and why
+	LeftOut    int             // by MaxSequences
+	Gone       int             // sequences that the bundle keeps and the platform does not show any more
+	Problems   []store.Problem // what this Run met, and what the bundle has on record that is not another account's
+	Completed  []int64         // ids of the new and updated sequences that this Run brought to completion, of any day
+}
+
+// Sequences count sequences. Successful + Failed = Total; New + Updated + Unchanged = Successful. A sequence with an image
+// that is gone for good is successful; it is among the problems.
+type Sequences struct{ Total, Successful, Failed, New, Updated, Unchanged int64 }
+
+// Images count frames' images. Total = Downloaded + Reused + Failed + Gone; of a dry run, Downloaded is what would be.
+type Images struct {
+	Total, Downloaded, Reused, Failed, Gone int64
+	Bytes                                   int64 // downloaded
+}
+
+// Estimate is what a fetch would transfer.
+type Estimate struct {
+	Images, Bytes int64
+	Duration      time.Duration
+}
+
+// tally is the Result in the making. It is safe for concurrent use.
+type tally struct {
+	mu     sync.Mutex
+	result Result
+}
+
+func (t *tally) count(add func(*Result)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	add(&t.result)
+}
+
+// summary is the Result as it stands, in an order that does not depend on the order of completion.
+func (r *run) summary() Result {
+	r.tally.mu.Lock()
+	defer r.tally.mu.Unlock()
+	result := r.tally.result
+	result.Completed = slices.Sorted(slices.Values(result.Completed))
+	result.Unloadable = slices.Clone(result.Unloadable)
+	slices.SortFunc(result.Unloadable, byIdentity)
+	result.Problems = slices.DeleteFunc(r.ledger.all(), func(p store.Problem) bool { return !r.concerns(p) })
+	if r.cfg.DryRun {
+		result.Estimate = r.estimate(result.Images.Downloaded)
+	}
+	return result
+}

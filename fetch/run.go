@@ -1,0 +1,131 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+	"golang.org/x/sync/singleflight"
+
+	"pyrobundle/internal/httpapi"
+	"pyrobundle/store"
+)
+
+// run is the state of one Run.
+type run struct {
+	cfg       Config
+	src       *paced
+	dst       *store.Writer // nil: a dry run
+	have      *store.Bundle // what is held already; nil: nothing
+	directory directory
+	selected  map[int64]bool // of cfg.Sequences; nil: all
+	damaged   map[int64]bool // sequences to repair
+	emit      func(store.SequenceRecord)
+
+	tally  tally
+	ledger ledger
+
+	buffers     *semaphore.Weighted // bytes of images in memory
+	firstBuffer int64               // what a download reserves before its size is known
+	flights     singleflight.Group  // images on their way, by organization and key
+	unanswered  atomic.Int64        // images in a row whose host did not answer
+
+	listed map[store.Day]store.DayRecord // as earlier runs left them
+
+	imageBytes int64 // of a dry run: what an image is expected to have
+
+	mu      sync.Mutex
+	due     map[int64]bool // sequences to be tried again that no listing has brought up yet
+	foreign map[int64]bool // of due: those that the account may not see
+	taken   int            // sequences selected so far
+	shown   map[int64]bool // of selected: those that the platform showed
+}
+
+func newRun(src Source, dst *store.Writer, cfg Config) (*run, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if dst == nil && !cfg.DryRun {
+		return nil, errNoBundle
+	}
+	r := &run{
+		cfg:         cfg,
+		src:         newPaced(src, cfg.Workers),
+		have:        cfg.Have,
+		damaged:     map[int64]bool{},
+		due:         map[int64]bool{},
+		listed:      map[store.Day]store.DayRecord{},
+		foreign:     map[int64]bool{},
+		shown:       map[int64]bool{},
+		buffers:     semaphore.NewWeighted(bufferBytes),
+		firstBuffer: firstBuffer(cfg.Workers),
+	}
+	if !cfg.DryRun {
+		r.dst, r.have = dst, dst.Bundle
+	}
+	if len(cfg.Sequences) > 0 {
+		r.selected = make(map[int64]bool, len(cfg.Sequences))
+		for _, id := range cfg.Sequences {
+			r.selected[id] = true
+		}
+	}
+	for _, finding := range cfg.Repair {
+		for _, id := range finding.Sequences {
+			r.damaged[id] = true
+		}
+	}
+	return r, nil
+}
+
+// visit hands a sequence that the platform showed to the workers; it waits while enough are in flight.
+type visit func(s store.Sequence)
+
+// concurrently runs list, and beside it a worker for each sequence that list finds, a bounded number at once. The first
+// error ends both, and is returned when all of them have ended.
+//
+// More sequences are in flight than requests: those that wait for the disk must not keep the network waiting.
+func (r *run) concurrently(ctx context.Context, list func(ctx context.Context, found visit) error) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var workers errgroup.Group
+	workers.SetLimit(2 * r.cfg.Workers)
+	found := func(s store.Sequence) {
+		r.cfg.Progress("sequences", 0, 1)
+		workers.Go(func() error {
+			defer r.cfg.Progress("sequences", 1, 0)
+			if err := r.sequence(ctx, s); err != nil {
+				stop(err)
+			}
+			return nil
+		})
+	}
+	if err := list(ctx, found); err != nil {
+		stop(err)
+	}
+	_ = workers.Wait() // workers report to stop
+	return context.Cause(ctx)
+}
+
+// endsRun reports whether an error of the platform concerns all of it rather than one request.
+func endsRun(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, httpapi.ErrUnauthorized) || errors.Is(err, httpapi.ErrUnreachable)
+}
+
+// held returns what the bundle has of a sequence; nil: nothing, or with repair something damaged.
+func (r *run) held(ctx context.Context, id int64) (*store.SequenceRecord, error) {
+	if r.have == nil {
+		return nil, nil
+	}
+	record, err := r.have.Sequence(ctx, id)
+	switch {
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrCorrupt) && r.damaged[id]:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return &record, nil
+}
