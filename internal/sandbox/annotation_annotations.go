@@ -125,10 +125,10 @@ func (a *AnnotationAPI) annotationBody(c *call, d pyDict, change bool) annotatio
 		}
 	}
 	if v, ok := value("confidence_threshold", false, true); ok {
-		b.confidence, _ = c.v.fraction(at(loc, "confidence_threshold"), v)
+		b.confidence = c.v.fraction(at(loc, "confidence_threshold"), v)
 	}
 	if v, ok := value("iou_threshold", false, true); ok {
-		b.iou, _ = c.v.fraction(at(loc, "iou_threshold"), v)
+		b.iou = c.v.fraction(at(loc, "iou_threshold"), v)
 	}
 	if v, ok := value("min_cluster_size", false, true); ok {
 		b.minCluster, _ = c.v.atLeast(at(loc, "min_cluster_size"), v, 1)
@@ -186,7 +186,7 @@ func (a *AnnotationAPI) track(v *validator, loc []any, d pyDict) (t Track) {
 				b.DetectionID, _ = v.integer(at(here, "detection_id"), value)
 			}
 			if value, ok := v.field(here, box, "xyxyn"); ok {
-				b.Box, _ = v.xyxyn(at(here, "xyxyn"), value)
+				b.Box = v.xyxyn(at(here, "xyxyn"), value)
 			}
 			t.Boxes = append(t.Boxes, b)
 		}

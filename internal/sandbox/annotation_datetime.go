@@ -15,7 +15,7 @@ import (
 func parseDatetime(text string) (t time.Time, reason string) {
 	day, rest, reason := parseDate(text)
 	if reason != "" {
-		if f, err := strconv.ParseFloat(text, 64); err == nil && !math.IsNaN(f) && math.Abs(f) < 1e15 {
+		if f, err := strconv.ParseFloat(text, 64); err == nil && strings.Trim(text, "+-.0123456789") == "" && math.Abs(f) < 1e15 {
 			return fromTimestamp(f), ""
 		}
 		return time.Time{}, reason
@@ -30,9 +30,12 @@ func parseDatetime(text string) (t time.Time, reason string) {
 	return time.Time{}, "unexpected extra characters at the end of the input"
 }
 
-// fromTimestamp takes numbers beyond 2e10 for milliseconds.
+// msFrom is the timestamp from which on milliseconds are meant.
+const msFrom = 2e10
+
+// fromTimestamp reads seconds or milliseconds since 1970.
 func fromTimestamp(f float64) time.Time {
-	if math.Abs(f) > 2e10 {
+	if math.Abs(f) > msFrom {
 		f /= 1000
 	}
 	whole, fraction := math.Modf(f)

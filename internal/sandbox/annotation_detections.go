@@ -159,6 +159,8 @@ func (a *AnnotationAPI) createDetectionFromURL(c *call) reply {
 	if value, ok := c.v.field(loc, d, "source_url"); ok {
 		source, _ = c.v.str(at(loc, "source_url"), value)
 	}
+	// Null is a valid sequence_id here. The service then keeps a detection of no sequence; here there is no sequence 0
+	// either, and the answer is 409.
 	row, clock := a.detectionBody(c, d, math.MinInt64)
 	if len(c.v.issues) > 0 {
 		return c.invalid()
@@ -206,7 +208,7 @@ func (a *AnnotationAPI) createDetectionFromBucket(c *call) reply {
 // detectionBody reads what both JSON routes share.
 func (a *AnnotationAPI) detectionBody(c *call, d pyDict, leastSequence int64) (row DetectionRow, clock time.Time) {
 	loc := []any{"body"}
-	if value, ok := c.v.field(loc, d, "sequence_id"); ok {
+	if value, ok := c.v.field(loc, d, "sequence_id"); ok && (value != nil || leastSequence > 0) {
 		row.SequenceID, _ = c.v.atLeast(at(loc, "sequence_id"), value, leastSequence)
 	}
 	if value, ok := c.v.field(loc, d, "recorded_at"); ok {

@@ -42,11 +42,10 @@ func (c *call) queryOptionalBool(name string) *bool {
 	return &b
 }
 
-func (c *call) queryBool(name string, fallback bool) bool {
-	if b := c.queryOptionalBool(name); b != nil {
-		return *b
-	}
-	return fallback
+// queryBool reads a bool that is false by default.
+func (c *call) queryBool(name string) bool {
+	b := c.queryOptionalBool(name)
+	return b != nil && *b
 }
 
 func (c *call) queryTime(name string) *time.Time {
@@ -160,7 +159,7 @@ func (c *call) sequenceFilter(a *AnnotationAPI) sequenceFilter {
 	f.organisationName = c.queryStr("organisation_name")
 	f.label = c.queryStr("is_wildfire_alertapi")
 	f.hasAnnotation = c.queryOptionalBool("has_annotation")
-	c.queryBool("include_annotation", false)
+	c.queryBool("include_annotation")
 	f.stages = c.query["processing_stage"]
 	if !a.newest && len(f.stages) > 1 {
 		f.stages = f.stages[len(f.stages)-1:]
@@ -180,7 +179,7 @@ func (c *call) sequenceFilter(a *AnnotationAPI) sequenceFilter {
 		f.platformAlert = c.queryInt("platform_alert_id")
 	}
 	f.completion = c.queryEnum("detection_annotation_completion", "all", "literal_error", "complete", "incomplete", "all")
-	c.queryBool("include_detection_stats", false) // accepted; adds nothing to the answer
+	c.queryBool("include_detection_stats") // accepted; adds nothing to the answer
 	return f
 }
 
@@ -227,7 +226,7 @@ func (a *AnnotationAPI) listSequences(c *call) reply {
 		return row.CreatedAt, row.ID
 	})
 	part, pages := cut(rows, p)
-	if c.queryBool("include_annotation", false) {
+	if c.queryBool("include_annotation") {
 		return a.sequencesWithAnnotations(part, len(rows), p, pages)
 	}
 	items := make([]any, len(part))

@@ -20,8 +20,9 @@ type pySyntaxError struct {
 }
 
 func (e *pySyntaxError) Error() string {
-	line := 1 + strings.Count(e.text[:e.at], "\n")
-	column := e.at - strings.LastIndexByte(e.text[:e.at], '\n')
+	seen := e.text[:min(e.at+1, len(e.text))] // a line feed that is the culprit itself counts
+	line := 1 + strings.Count(seen, "\n")
+	column := e.at - strings.LastIndexByte(seen, '\n')
 	if strings.HasPrefix(e.builtin, "EOF") {
 		column-- // the reader names the last byte that it saw
 	}
@@ -87,7 +88,7 @@ func (p *pyParser) value(depth int) any {
 		p.pos += len("-Infinity")
 		return math.Inf(-1)
 	case c == '-' || '0' <= c && c <= '9':
-		return p.number()
+		return p.number(depth)
 	default:
 		return p.word()
 	}
@@ -113,7 +114,8 @@ func (p *pyParser) word() any {
 				p.fail(p.pos, "Expecting value", "EOF while parsing a value")
 				p.err.at = at
 			} else {
-				p.fail(at, "Expecting value", "expected ident")
+				p.fail(p.pos, "Expecting value", "expected ident")
+				p.err.at = at
 			}
 			return nil
 		}
@@ -128,6 +130,10 @@ func (p *pyParser) list(depth int) any {
 	if p.peek() == ']' {
 		p.pos++
 		return list
+	}
+	if p.pos == len(p.text) {
+		p.fail(p.pos, "Expecting value", "EOF while parsing a list")
+		return nil
 	}
 	for {
 		item := p.value(depth + 1)
@@ -198,6 +204,8 @@ func (p *pyParser) dict(depth int) any {
 func (p *pyParser) property(after bool) {
 	const python = "Expecting property name enclosed in double quotes"
 	switch {
+	case p.pos == len(p.text) && after:
+		p.fail(p.pos, python, "EOF while parsing a value")
 	case p.pos == len(p.text):
 		p.fail(p.pos, python, "EOF while parsing an object")
 	case after && p.text[p.pos] == '}':
@@ -219,45 +227,45 @@ func (p *pyParser) separator(what, expected string) {
 	p.fail(p.pos, "Expecting ',' delimiter", expected)
 }
 
-func (p *pyParser) number() any {
+// number reads a number. Where one breaks off, Python has read a shorter one and stumbles over the rest.
+func (p *pyParser) number(depth int) any {
 	start := p.pos
-	digits := func() int {
-		from := p.pos
-		for p.pos < len(p.text) && '0' <= p.text[p.pos] && p.text[p.pos] <= '9' {
-			p.pos++
-		}
-		return p.pos - from
+	rest := "Expecting ',' delimiter"
+	if depth == 0 {
+		rest = "Extra data"
 	}
-	next := func(set string) bool {
-		return p.pos < len(p.text) && strings.IndexByte(set, p.text[p.pos]) >= 0
-	}
-	if next("-") {
+	if p.next("-") {
 		p.pos++
 	}
-	leadingZero := next("0")
-	if n := digits(); n == 0 || leadingZero && n > 1 {
+	leadingZero := p.next("0")
+	switch n := p.digits(); {
+	case n == 0:
+		at := p.pos
 		p.fail(start, "Expecting value", "invalid number")
-		return nil
+		p.err.at = at
+	case leadingZero && n > 1:
+		p.fail(p.pos-n+1, rest, "invalid number")
 	}
 	float := false
-	if next(".") {
+	if end := p.pos; p.next(".") {
 		float = true
 		p.pos++
-		if digits() == 0 {
-			p.fail(p.pos, "Extra data", "invalid number")
-			return nil
+		if p.digits() == 0 {
+			p.broken(end, rest)
 		}
 	}
-	if next("eE") {
+	if end := p.pos; p.next("eE") {
 		float = true
 		p.pos++
-		if next("+-") {
+		if p.next("+-") {
 			p.pos++
 		}
-		if digits() == 0 {
-			p.fail(p.pos, "Extra data", "invalid number")
-			return nil
+		if p.digits() == 0 {
+			p.broken(end, rest)
 		}
+	}
+	if p.err != nil {
+		return nil
 	}
 	literal := p.text[start:p.pos]
 	if float {
@@ -268,6 +276,31 @@ func (p *pyParser) number() any {
 		return i
 	}
 	return pyInt(literal)
+}
+
+// broken reports a fraction or an exponent without digits; end is where the number would have been complete.
+func (p *pyParser) broken(end int, rest string) {
+	builtin := "invalid number"
+	if p.pos == len(p.text) {
+		builtin = "EOF while parsing a value"
+	}
+	at := p.pos
+	p.fail(end, rest, builtin)
+	p.err.at = at
+}
+
+// digits skips decimal digits and counts them.
+func (p *pyParser) digits() int {
+	from := p.pos
+	for p.pos < len(p.text) && '0' <= p.text[p.pos] && p.text[p.pos] <= '9' {
+		p.pos++
+	}
+	return p.pos - from
+}
+
+// next reports whether one of the characters of set follows.
+func (p *pyParser) next(set string) bool {
+	return p.pos < len(p.text) && strings.IndexByte(set, p.text[p.pos]) >= 0
 }
 
 func (p *pyParser) str() string {
@@ -317,6 +350,7 @@ func (p *pyParser) escape(b *strings.Builder) bool {
 	}
 	if c != 'u' {
 		p.fail(start, "Invalid \\escape", "invalid escape")
+		p.err.at = p.pos - 1
 		return false
 	}
 	r, ok := p.unit()
@@ -328,7 +362,7 @@ func (p *pyParser) escape(b *strings.Builder) bool {
 		}
 	}
 	if !ok {
-		p.fail(start, "Invalid \\uXXXX escape", "invalid escape")
+		p.fail(start+1, "Invalid \\uXXXX escape", "invalid escape")
 		return false
 	}
 	b.WriteRune(r) // a lone surrogate is written as U+FFFD

@@ -229,7 +229,7 @@ func (a *AnnotationAPI) deleteSequence(c *call) reply {
 	id := c.pathID("sequence_id")
 	force := false
 	if a.newest {
-		force = c.queryBool("force", false)
+		force = c.queryBool("force")
 	}
 	if len(c.v.issues) > 0 {
 		return c.invalid()

@@ -116,7 +116,11 @@ func (v *validator) integer(loc []any, input any) (int64, bool) {
 			v.add(loc, input, "int_from_float", "Input should be a valid integer, got a number with a fractional part")
 			return 0, false
 		}
-		return saturated(strconv.FormatFloat(n, 'f', 0, 64)), true
+		if math.Abs(n) >= 1<<63 {
+			v.add(loc, input, "int_parsing_size", "Unable to parse input string as an integer, exceeded maximum size")
+			return 0, false
+		}
+		return int64(n), true
 	case string:
 		literal, ok := integerLiteral(n)
 		if !ok {
@@ -168,8 +172,9 @@ func (v *validator) float(loc []any, input any) (float64, bool) {
 	case int64:
 		return float64(n), true
 	case pyInt:
-		f, _ := strconv.ParseFloat(string(n), 64)
-		return f, true
+		if f, err := strconv.ParseFloat(string(n), 64); err == nil && !v.json {
+			return f, true
+		}
 	case bool:
 		if n {
 			return 1, true
@@ -188,19 +193,16 @@ func (v *validator) float(loc []any, input any) (float64, bool) {
 }
 
 // fraction reads a float between 0 and 1.
-func (v *validator) fraction(loc []any, input any) (float64, bool) {
+func (v *validator) fraction(loc []any, input any) float64 {
 	f, ok := v.float(loc, input)
 	switch {
 	case !ok:
-		return 0, false
-	case !(f >= 0):
-		v.add(loc, input, "greater_than_equal", "Input should be greater than or equal to 0", pyMember{"ge", 0.0})
-		return 0, false
-	case f > 1:
+	case !(f <= 1): // NaN fails here
 		v.add(loc, input, "less_than_equal", "Input should be less than or equal to 1", pyMember{"le", 1.0})
-		return 0, false
+	case f < 0:
+		v.add(loc, input, "greater_than_equal", "Input should be greater than or equal to 0", pyMember{"ge", 0.0})
 	}
-	return f, true
+	return f
 }
 
 // atLeast reads an int with a lower bound.
@@ -234,8 +236,10 @@ func (v *validator) boolean(loc []any, input any) (value, ok bool) {
 		if b == 0 || b == 1 {
 			return b == 1, true
 		}
-		v.add(loc, input, "bool_type", "Input should be a valid boolean")
-		return false, false
+		if b != math.Trunc(b) || math.Abs(b) >= 1<<63 {
+			v.add(loc, input, "bool_type", "Input should be a valid boolean")
+			return false, false
+		}
 	default:
 		v.add(loc, input, "bool_type", "Input should be a valid boolean")
 		return false, false
@@ -292,13 +296,36 @@ func (v *validator) datetime(loc []any, input any) (time.Time, bool) {
 			pyMember{"error", reason})
 		return time.Time{}, false
 	case int64:
-		return fromTimestamp(float64(d)), true
+		return v.timestamp(loc, input, float64(d))
+	case pyInt:
+		f, _ := strconv.ParseFloat(string(d), 64) // out of range reads as infinity
+		return v.timestamp(loc, input, f)
 	case float64:
-		if !math.IsNaN(d) && math.Abs(d) < 1e15 {
-			return fromTimestamp(d), true
-		}
+		return v.timestamp(loc, input, d)
 	}
 	v.add(loc, input, "datetime_type", "Input should be a valid datetime")
+	return time.Time{}, false
+}
+
+// timestamp reads seconds or milliseconds since 1970.
+func (v *validator) timestamp(loc []any, input any, f float64) (time.Time, bool) {
+	const year10000 = 253402300800 // seconds
+	t := f
+	if math.Abs(f) > msFrom {
+		t /= 1000
+	}
+	reason := ""
+	switch {
+	case math.IsNaN(f):
+		reason = "NaN values not permitted"
+	case t >= year10000:
+		reason = "dates after 9999 are not supported as unix timestamps"
+	case t < -62167219200: // year 0
+		reason = "dates before 0000 are not supported as unix timestamps"
+	default:
+		return fromTimestamp(f), true
+	}
+	v.add(loc, input, "datetime_parsing", "Input should be a valid datetime, "+reason, pyMember{"error", reason})
 	return time.Time{}, false
 }
 
@@ -338,42 +365,35 @@ func (v *validator) field(loc []any, d pyDict, name string) (any, bool) {
 }
 
 // xyxyn reads the four corners of a box by the rules of contract B.3, in their order.
-func (v *validator) xyxyn(loc []any, input any) (box [4]float64, ok bool) {
+func (v *validator) xyxyn(loc []any, input any) (box [4]float64) {
 	items, ok := v.list(loc, input)
 	if !ok {
-		return box, false
+		return box
+	}
+	if len(items) > 4 {
+		v.length(loc, input, len(items), "too_long", "at most", "max_length")
+		return box
 	}
 	known := len(v.issues)
 	for i, item := range items {
 		f, _ := v.float(at(loc, int64(i)), item)
-		if i < 4 {
-			box[i] = f + 0 // the database keeps no negative zero
-		}
+		box[i] = f + 0 // the database keeps no negative zero
 	}
 	switch {
 	case len(v.issues) > known:
-		return box, false
 	case len(items) < 4:
 		v.length(loc, input, len(items), "too_short", "at least", "min_length")
-		return box, false
-	case len(items) > 4:
-		v.length(loc, input, len(items), "too_long", "at most", "max_length")
-		return box, false
+	default:
+		if msg := boxRule(box); msg != "" {
+			v.reject(loc, input, msg)
+		}
 	}
-	if msg := boxRule(box); msg != "" {
-		v.reject(loc, input, msg)
-		return box, false
-	}
-	return box, true
+	return box
 }
 
 func (v *validator) length(loc []any, input any, actual int, kind, bound, ctx string) {
-	what := "List"
-	if v.json {
-		what = "List"
-	}
-	v.add(loc, input, kind, fmt.Sprintf("%s should have %s 4 items after validation, not %d", what, bound, actual),
-		pyMember{"field_type", what}, pyMember{ctx, int64(4)}, pyMember{"actual_length", int64(actual)})
+	v.add(loc, input, kind, fmt.Sprintf("List should have %s 4 items after validation, not %d", bound, actual),
+		pyMember{"field_type", "List"}, pyMember{ctx, int64(4)}, pyMember{"actual_length", int64(actual)})
 }
 
 // boxRule is the reason why a box is refused, empty for a good one.
@@ -416,10 +436,10 @@ func (v *validator) predictions(loc []any, input any) []Prediction {
 		}
 		var one Prediction
 		if value, ok := v.field(here, p, "xyxyn"); ok {
-			one.Box, _ = v.xyxyn(at(here, "xyxyn"), value)
+			one.Box = v.xyxyn(at(here, "xyxyn"), value)
 		}
 		if value, ok := v.field(here, p, "confidence"); ok {
-			one.Confidence, _ = v.fraction(at(here, "confidence"), value)
+			one.Confidence = v.fraction(at(here, "confidence"), value)
 		}
 		if value, ok := v.field(here, p, "class_name"); ok {
 			one.Class, _ = v.str(at(here, "class_name"), value)
