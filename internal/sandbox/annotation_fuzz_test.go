@@ -137,7 +137,7 @@ func BenchmarkDetectionUpload(b *testing.B) {
 	defer server.Close()
 	token := api.sign(claims{Sub: "admin", UserID: 1, Exp: time.Now().Add(time.Hour).Unix()})
 	post := func(path, contentType string, body *bytes.Reader) int {
-		request, err := http.NewRequestWithContext(b.Context(), "POST", server.URL+"/api/v1"+path, body)
+		request, err := http.NewRequestWithContext(b.Context(), http.MethodPost, server.URL+"/api/v1"+path, body)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -60,7 +60,7 @@ func (c *call) queryTime(name string) *time.Time {
 	return &t
 }
 
-// queryEnum reads one value of an enum, the first one by default.
+// queryEnum reads one value of an enum; kind is enum or literal_error.
 func (c *call) queryEnum(name, fallback, kind string, values ...string) string {
 	text := c.queryStr(name)
 	if text == nil {

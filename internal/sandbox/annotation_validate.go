@@ -314,7 +314,7 @@ func (v *validator) timestamp(loc []any, input any, f float64) (time.Time, bool)
 	if math.Abs(f) > msFrom {
 		t /= 1000
 	}
-	reason := ""
+	var reason string
 	switch {
 	case math.IsNaN(f):
 		reason = "NaN values not permitted"
