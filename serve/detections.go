@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -89,7 +88,7 @@ func (s *server) readDetection(c *call) (store.SequenceRecord, store.Detection, 
 		return store.SequenceRecord{}, store.Detection{}, noEntry("Detection")
 	}
 	record, err := s.bundle.Sequence(c.r.Context(), id)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err != nil {
 		return record, store.Detection{}, fmt.Errorf("read sequence %d: %w", id, err)
 	}
 	i := slices.IndexFunc(record.Detections, func(d store.Detection) bool { return d.ID == c.id })
@@ -127,62 +126,57 @@ func (s *server) detectionURL(c *call) error {
 	return c.document(json.RawMessage("{}"), text("url", sign(d.BucketKey)), cropURL(d, true, sign))
 }
 
-// listDetections answers GET /detections/: everything that the caller may see, by id, without limit. Only the rows of the
-// sequences around the current id are in memory.
+// listingWindow is how many detections a listing by id gathers at once: about 2 MB. Ids of sequences that were live at the
+// same time alternate; within a window each sequence is read once however they do.
+const listingWindow = 4096
+
+// listDetections answers GET /detections/: everything that the caller may see, by id, without limit.
 func (s *server) listDetections(c *call) error {
 	index, err := s.detections(c.r.Context())
 	if err != nil {
 		return err
 	}
-	near := neighbours{bundle: s.bundle}
 	answer := c.list()
-	for _, at := range index {
-		record, err := near.read(c.r.Context(), at.sequence)
+	for window := range slices.Chunk(index, listingWindow) {
+		docs, err := s.gather(c, window)
 		if err != nil {
 			return err
 		}
-		if !c.caller.sees(record.OrganizationID()) {
-			continue
-		}
-		i := slices.IndexFunc(record.Detections, func(d store.Detection) bool { return d.ID == at.detection })
-		if i < 0 {
-			continue // the bundle has changed since the index was made
-		}
-		if err := answer.add(record.Detections[i].Document); err != nil {
-			return fmt.Errorf("detection %d: %w", at.detection, err)
+		for i, doc := range docs {
+			if doc == nil {
+				continue
+			}
+			if err := answer.add(doc); err != nil {
+				return fmt.Errorf("detection %d: %w", window[i].detection, err)
+			}
 		}
 	}
 	return answer.end()
 }
 
-// maxNeighbours bounds the detections that a listing by id holds at once, but for those of one sequence. Ids of sequences
-// that were live at the same time alternate, so the few last read are asked for again and again.
-const maxNeighbours = 4096
-
-// neighbours keeps the sequences read last, for one request.
-type neighbours struct {
-	bundle  *store.Bundle
-	records []*store.SequenceRecord // oldest first
-	rows    int
-}
-
-func (n *neighbours) read(ctx context.Context, id int64) (*store.SequenceRecord, error) {
-	for _, r := range slices.Backward(n.records) {
-		if r.Sequence.ID == id {
-			return r, nil
+// gather returns the documents of the detections at places; nil for those that the caller may not see.
+func (s *server) gather(c *call, places []place) ([]json.RawMessage, error) {
+	positions := map[int64]map[int64]int{} // sequence → detection → position in places
+	for i, p := range places {
+		if positions[p.sequence] == nil {
+			positions[p.sequence] = map[int64]int{}
+		}
+		positions[p.sequence][p.detection] = i
+	}
+	docs := make([]json.RawMessage, len(places))
+	for sequence, wanted := range positions {
+		record, err := s.bundle.Sequence(c.r.Context(), sequence)
+		if err != nil {
+			return nil, fmt.Errorf("read sequence %d: %w", sequence, err)
+		}
+		if !c.caller.sees(record.OrganizationID()) {
+			continue
+		}
+		for _, d := range record.Detections {
+			if i, ok := wanted[d.ID]; ok {
+				docs[i] = slices.Clone(d.Document) // of its own, so that the record can go
+			}
 		}
 	}
-	record, err := n.bundle.Sequence(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		record.Sequence.ID = id // gone since the index was made: without rows
-	} else if err != nil {
-		return nil, fmt.Errorf("read sequence %d: %w", id, err)
-	}
-	n.records = append(n.records, &record)
-	n.rows += len(record.Detections)
-	for n.rows > maxNeighbours && len(n.records) > 1 {
-		n.rows -= len(n.records[0].Detections)
-		n.records = slices.Delete(n.records, 0, 1)
-	}
-	return &record, nil
+	return docs, nil
 }
