@@ -96,10 +96,13 @@ func (c *Client) Bytes(ctx context.Context, r Request) ([]byte, http.Header, err
 	return res.body, res.header, nil
 }
 
-// Requests, BytesRead and BytesSent are totals since New: requests sent (each attempt and redirect), bytes received and
-// sent in bodies.
-func (c *Client) Requests() int64  { return c.requests.Load() }
+// Requests counts the requests sent since New, each attempt and each redirect.
+func (c *Client) Requests() int64 { return c.requests.Load() }
+
+// BytesRead counts the bytes received in bodies since New, after decompression.
 func (c *Client) BytesRead() int64 { return c.read.Load() }
+
+// BytesSent counts the bytes sent in bodies since New, repetitions included.
 func (c *Client) BytesSent() int64 { return c.sent.Load() }
 
 // Close lets go of idle connections, so that nothing of the client is left running. It may be used again.
@@ -233,8 +236,7 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		}
 		wait := min(c.retry.backoff(failed, out.after, out.asked), left)
 		if err := sleep(ctx, wait, opened); err != nil {
-			out.err = err
-			return outcome{}, c.failure(r, t, out, attempts)
+			return outcome{}, c.failure(r, t, outcome{err: err, unsent: true}, attempts)
 		}
 	}
 }
@@ -297,7 +299,7 @@ func (c *Client) attempt(ctx context.Context, r Request, t target, token, accept
 		resp, err := c.transport.RoundTrip(req)
 		if err != nil {
 			out = outcome{unsent: !connected || isDial(err)}
-			out.err, out.final = finally(err)
+			out.final, out.err = finally(err)
 			if local := up.failure(); local != nil {
 				out.err, out.final = fmt.Errorf("read what is to be sent: %w", local), true
 			}

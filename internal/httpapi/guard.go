@@ -29,22 +29,29 @@ const (
 	never           // metadata services, multicast, unspecified, reserved
 )
 
-// Prefixes that netip.Addr has no method for, each with its RFC.
-var reserved = []struct {
-	prefix netip.Prefix
-	reach  reach
-}{
-	{netip.MustParsePrefix("169.254.169.254/32"), never}, // metadata service of most clouds
-	{netip.MustParsePrefix("169.254.170.2/32"), never},   // and of containers there
-	{netip.MustParsePrefix("100.100.100.200/32"), never}, // and of one more cloud
-	{netip.MustParsePrefix("fd00:ec2::/32"), never},      // the same by IPv6
-	{netip.MustParsePrefix("0.0.0.0/8"), never},          // this host on this network (RFC 1122)
-	{netip.MustParsePrefix("240.0.0.0/4"), never},        // reserved, broadcast (RFC 1112)
-	{netip.MustParsePrefix("100.64.0.0/10"), private},    // carrier-grade NAT (RFC 6598)
-	{netip.MustParsePrefix("192.0.0.0/24"), private},     // protocol assignments (RFC 6890)
-	{netip.MustParsePrefix("198.18.0.0/15"), private},    // benchmarking (RFC 2544)
-	{netip.MustParsePrefix("64:ff9b:1::/48"), private},   // local translation (RFC 8215)
-	{netip.MustParsePrefix("fec0::/10"), private},        // site-local of old (RFC 3879)
+// reserved knows the prefixes that netip.Addr has no method for. The first that fits counts.
+func reserved(a netip.Addr) (reach, bool) {
+	for _, r := range []struct {
+		prefix string
+		reach  reach
+	}{
+		{"169.254.169.254/32", never}, // metadata service of most clouds
+		{"169.254.170.2/32", never},   // and of containers there
+		{"100.100.100.200/32", never}, // and of one more cloud
+		{"fd00:ec2::/32", never},      // the same by IPv6
+		{"0.0.0.0/8", never},          // this host on this network (RFC 1122)
+		{"240.0.0.0/4", never},        // reserved, broadcast (RFC 1112)
+		{"100.64.0.0/10", private},    // carrier-grade NAT (RFC 6598)
+		{"192.0.0.0/24", private},     // protocol assignments (RFC 6890)
+		{"198.18.0.0/15", private},    // benchmarking (RFC 2544)
+		{"64:ff9b:1::/48", private},   // local translation (RFC 8215)
+		{"fec0::/10", private},        // site-local of old (RFC 3879)
+	} {
+		if netip.MustParsePrefix(r.prefix).Contains(a) {
+			return r.reach, true
+		}
+	}
+	return 0, false
 }
 
 // reachOf classifies an address; those that carry an IPv4 address inside (mapped, NAT64, 6to4) are judged by that.
@@ -53,10 +60,8 @@ func reachOf(a netip.Addr) reach {
 	if inner, ok := embedded(a); ok {
 		return reachOf(inner)
 	}
-	for _, r := range reserved {
-		if r.prefix.Contains(a) {
-			return r.reach
-		}
+	if r, ok := reserved(a); ok {
+		return r
 	}
 	switch {
 	case !a.IsValid(), a.IsUnspecified(), a.IsMulticast():

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -33,7 +34,9 @@ func newNetwork(t *testing.T, handler http.Handler) (*network, *transport) {
 	t.Cleanup(func() {
 		tr.CloseIdleConnections()
 		_ = server.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("serve: %v", err)
+		}
 	})
 	return n, tr
 }

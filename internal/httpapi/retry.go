@@ -51,7 +51,7 @@ func ambiguous(out outcome, idempotent bool) bool {
 }
 
 // finally recognises failures without an answer that another attempt would meet again, and adds what to do about them.
-func finally(err error) (error, bool) {
+func finally(err error) (final bool, _ error) {
 	var (
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
@@ -61,15 +61,15 @@ func finally(err error) (error, bool) {
 	)
 	switch {
 	case errors.Is(err, ErrHostRefused):
-		return err, true
+		return true, err
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
-		return fmt.Errorf("%w (should the address begin with http:// instead of https://?)", err), true
+		return true, fmt.Errorf("%w (should the address begin with http:// instead of https://?)", err)
 	case errors.As(err, &authority):
-		return fmt.Errorf("%w (a private authority's certificate goes in the file named by SSL_CERT_FILE)", err), true
+		return true, fmt.Errorf("%w (a private authority's certificate goes in the file named by SSL_CERT_FILE)", err)
 	case errors.As(err, &host), errors.As(err, &invalid), errors.As(err, &verify):
-		return err, true
+		return true, err
 	}
-	return err, false
+	return false, err
 }
 
 // isDial recognises failures before a connection was there, so that nothing can have been sent.

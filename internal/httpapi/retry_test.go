@@ -148,7 +148,7 @@ func TestRetryAfterWins(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				_, tr := newNetwork(t, inTurn(func(w http.ResponseWriter, _ *http.Request) {
 					w.Header().Set("Retry-After", tc.value)
-					w.WriteHeader(429)
+					w.WriteHeader(http.StatusTooManyRequests)
 				}, text(200, "[]")))
 				c := New(Config{BaseURL: base, Transport: tr, Retry: Retry{For: time.Minute}})
 				start := time.Now()
@@ -176,7 +176,7 @@ func TestRetryAfterWins(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			_, tr := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Retry-After", "7")
-				w.WriteHeader(503)
+				w.WriteHeader(http.StatusServiceUnavailable)
 			}))
 			err := New(Config{BaseURL: base, Transport: tr}).JSON(t.Context(), Request{Method: "POST", Path: "/x"}, nil)
 			var e *Error
@@ -204,7 +204,7 @@ func TestCancelEndsAWaitAtOnce(t *testing.T) {
 		_, tr := newNetwork(t, func() http.HandlerFunc {
 			return func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Retry-After", "100")
-				w.WriteHeader(503)
+				w.WriteHeader(http.StatusServiceUnavailable)
 			}
 		}())
 		c := New(Config{BaseURL: base, Transport: tr})
@@ -254,7 +254,7 @@ func TestBodyIsMadeAnewAndCounted(t *testing.T) {
 		b, _ := io.ReadAll(r.Body)
 		got = append(got, fmt.Sprintf("%s %d %s", r.Header.Get("Content-Type"), r.ContentLength, b))
 		if len(got) < 3 {
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 		}
 	}))
 	defer srv.Close()

@@ -185,7 +185,7 @@ func TestLimitsOfAnswers(t *testing.T) {
 func TestEndlessErrorAnswerIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, tr := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.WriteHeader(404)
+			w.WriteHeader(http.StatusNotFound)
 			for {
 				if _, err := io.WriteString(w, strings.Repeat("x", 1000)); err != nil {
 					return
