@@ -339,8 +339,7 @@ func (p *pyParser) escape(b *strings.Builder) bool {
 	start := p.pos
 	p.pos++
 	if p.pos == len(p.text) {
-		p.fail(start, "Unterminated string starting at", "EOF while parsing a string")
-		return false
+		return true // str reports the missing end
 	}
 	c := p.text[p.pos]
 	p.pos++
