@@ -48,8 +48,8 @@ func (c *Client) Image(ctx context.Context, presigned string, limit int64) ([]by
 }
 
 // saysGone reports whether a refusal is about the image itself. S3 answers 403 instead of 404 to accounts that may not
-// list the bucket; it answers 403 too, in other words, when the URL has expired, its signature is wrong or a clock is.
-// A proxy's 403 is a page.
+// list the bucket, and 403 in other words when the URL has expired, its signature is wrong or a clock is. A 403 that is not
+// in S3's words at all may be a proxy's.
 func saysGone(status int, err error) bool {
 	switch status {
 	case http.StatusNotFound, http.StatusGone:
@@ -59,13 +59,8 @@ func saysGone(status int, err error) bool {
 		if !errors.As(err, &answer) {
 			return false
 		}
-		text := strings.ToLower(answer.Detail)
-		for _, other := range []string{"expired", "skew", "signature", "invalidaccesskeyid", "token", "<html", "<!doctype"} {
-			if strings.Contains(text, other) {
-				return false
-			}
-		}
-		return true
+		return strings.HasPrefix(answer.Detail, "NoSuchKey") ||
+			strings.HasPrefix(answer.Detail, "AccessDenied") && !strings.Contains(strings.ToLower(answer.Detail), "expired")
 	}
 	return false
 }
