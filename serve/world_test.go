@@ -392,3 +392,18 @@ func ids(items []map[string]any) []int64 {
 	}
 	return out
 }
+
+// open writes the world into a bundle of its own and opens it.
+func (w *world) open(t testing.TB) *store.Bundle {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "bundle")
+	must(t, w.write(path))
+	return openBundle(t, path)
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
