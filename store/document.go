@@ -210,7 +210,7 @@ var (
 	urlPattern    = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)(?:[^\s/?#@"']*@)?([^\s?#"'<>]*)(?:[?#][^\s"'<>]*)?`) //nolint:gochecknoglobals // compiled once
 	bearerPattern = regexp.MustCompile(`(?i)\b(bearer\s+)\S+`)                                                            //nolint:gochecknoglobals // compiled once
 	jwtPattern    = regexp.MustCompile(`\beyJ[\w-]{5,}\.[\w-]{5,}(\.[\w-]*)?`)                                            //nolint:gochecknoglobals // compiled once
-	signedPattern = regexp.MustCompile(`(?i)\b(x-amz-[a-z0-9-]*|signature|awsaccesskeyid)=[^\s&"']*`)                     //nolint:gochecknoglobals // compiled once
+	signedPattern = regexp.MustCompile(`(?i)(x-amz-[a-z0-9-]*=?|signature=|awsaccesskeyid=)[^\s&"']*`)                    //nolint:gochecknoglobals // compiled once
 )
 
 // redact removes secrets from free text: credentials, query and fragment of URLs, bearer tokens, signatures.
@@ -441,7 +441,7 @@ func appendString(out []byte, s string) []byte {
 
 // checkDocument looks at a document that was read from a bundle.
 func checkDocument(k kind, doc json.RawMessage) error {
-	if !json.Valid(doc) || firstByte(doc) != '{' {
+	if len(doc) > maxDocument || !json.Valid(doc) || firstByte(doc) != '{' {
 		return errors.New(k.name + " document is not a JSON object")
 	}
 	return nil

@@ -114,27 +114,27 @@ func decodeRecord(body []byte) (SequenceRecord, error) {
 		return SequenceRecord{}, errors.New("its record is not a JSON object")
 	}
 	var r SequenceRecord
-	for _, f := range fields(body) {
+	for name, value := range members(body) {
 		var err error
-		switch f.name {
+		switch name {
 		case "sequence":
-			r.Sequence, err = ParseSequence(f.value)
+			r.Sequence, err = bounded(ParseSequence)(value)
 		case "camera":
 			var c Camera
-			c, err = ParseCamera(f.value)
+			c, err = bounded(ParseCamera)(value)
 			r.Camera = &c
 		case "organization":
 			var o Organization
-			o, err = ParseOrganization(f.value)
+			o, err = bounded(ParseOrganization)(value)
 			r.Organization = &o
 		case "detections":
-			r.Detections, err = decodeAll(f.value, ParseDetection)
+			r.Detections, err = decodeAll(value, bounded(ParseDetection))
 		case "frames":
-			r.Frames, err = decodeAll(f.value, func(doc json.RawMessage) (f Frame, err error) {
+			r.Frames, err = decodeAll(value, bounded(func(doc json.RawMessage) (f Frame, err error) {
 				return f, json.Unmarshal(doc, &f)
-			})
+			}))
 		case "coverage":
-			err = json.Unmarshal(f.value, &r.Coverage)
+			err = json.Unmarshal(value, &r.Coverage)
 		}
 		if err != nil {
 			return SequenceRecord{}, err
@@ -144,6 +144,17 @@ func decodeRecord(body []byte) (SequenceRecord, error) {
 		return SequenceRecord{}, errors.New("its record holds no sequence")
 	}
 	return r, nil
+}
+
+// bounded refuses a document that no Writer stores, before it is decoded.
+func bounded[T any](parse func(json.RawMessage) (T, error)) func(json.RawMessage) (T, error) {
+	return func(doc json.RawMessage) (T, error) {
+		if len(doc) > maxDocument {
+			var none T
+			return none, fmt.Errorf("a document of %d bytes", len(doc))
+		}
+		return parse(doc)
+	}
 }
 
 // decodeAll decodes the elements of an array, of which there may be maxDetections.

@@ -177,6 +177,15 @@ func readMeta(tx *bbolt.Tx) (indexMeta, error) {
 	if body == nil {
 		return indexMeta{}, corruptf("index: its meta record is missing")
 	}
+	return decodeMeta(body)
+}
+
+// decodeMeta reads the body of the meta record.
+func decodeMeta(body []byte) (indexMeta, error) {
+	const most = 64 << 10 // bytes; it has some 700
+	if len(body) > most {
+		return indexMeta{}, corruptf("index: its meta record has %d bytes", len(body))
+	}
 	var m indexMeta
 	if err := json.Unmarshal(body, &m); err != nil {
 		return indexMeta{}, corruptf("index: its meta record: %w", err)

@@ -179,7 +179,7 @@ func (b *Bundle) Sequences(ctx context.Context, q Query) iter.Seq2[SequenceRecor
 // Cameras yields the newest documents by id.
 func (b *Bundle) Cameras(ctx context.Context) iter.Seq2[Camera, error] {
 	return decoded(ctx, b, bucketCameras, func(key, body []byte) (Camera, error) {
-		c, err := ParseCamera(body)
+		c, err := bounded(ParseCamera)(body)
 		return c, checkID("camera", key, c.ID, err)
 	})
 }
@@ -187,7 +187,7 @@ func (b *Bundle) Cameras(ctx context.Context) iter.Seq2[Camera, error] {
 // Organizations yields the newest documents by id.
 func (b *Bundle) Organizations(ctx context.Context) iter.Seq2[Organization, error] {
 	return decoded(ctx, b, bucketOrganizations, func(key, body []byte) (Organization, error) {
-		o, err := ParseOrganization(body)
+		o, err := bounded(ParseOrganization)(body)
 		return o, checkID("organization", key, o.ID, err)
 	})
 }

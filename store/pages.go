@@ -24,6 +24,7 @@ const (
 	freelistPage    = 0x10
 	bucketElement   = 0x01
 	maxDepth        = 64      // of a tree; real ones have up to 5 levels
+	mostPages       = 1 << 28 // of an index: 1 TiB, of which the set of used pages takes 32 MiB
 	quickPages      = 1 << 16 // pages up to which opening looks at leaves too: 256 MiB, some 50 ms
 )
 
@@ -103,8 +104,12 @@ func checkPages(path string, scope pageScope) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
 	var first error
-	if err := walkPages(f, scope, func(reason string) {
+	if err := walkPages(f, info.Size(), scope, func(reason string) {
 		if first == nil {
 			first = corruptf("%s: %s", indexName, reason)
 		}
@@ -116,11 +121,7 @@ func checkPages(path string, scope pageScope) (err error) {
 
 // walkPages reports everything that is wrong with the pages of an index, in memory of one bit per page. Its error means
 // that it could not look.
-func walkPages(f *os.File, scope pageScope, report func(reason string)) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
+func walkPages(f io.ReaderAt, size int64, scope pageScope, report func(reason string)) error {
 	meta, _, err := readMetaPages(f)
 	if errors.Is(err, ErrCorrupt) {
 		report(err.Error())
@@ -128,8 +129,8 @@ func walkPages(f *os.File, scope pageScope, report func(reason string)) error {
 	} else if err != nil {
 		return err
 	}
-	if meta.pages < 4 || meta.pages > uint64(info.Size())/pageSize {
-		report(fmt.Sprintf("truncated to %d pages of %d", info.Size()/pageSize, meta.pages))
+	if meta.pages < 4 || meta.pages > uint64(size)/pageSize || meta.pages > mostPages {
+		report(fmt.Sprintf("truncated to %d pages of %d", size/pageSize, meta.pages))
 		return nil
 	}
 	w := &pageWalk{r: f, pages: meta.pages, used: newPageSet(meta.pages), leaves: scope == allPages || meta.pages <= quickPages, report: report}

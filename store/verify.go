@@ -130,16 +130,16 @@ func (v *verification) pages(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
 	before := len(v.report.Findings)
-	if err := walkPages(f, allPages, func(reason string) { v.add("index", reason) }); err != nil {
+	if err := walkPages(f, info.Size(), allPages, func(reason string) { v.add("index", reason) }); err != nil {
 		return err
 	}
 	if len(v.report.Findings) > before {
 		return errUnusable
-	}
-	info, err := f.Stat()
-	if err != nil {
-		return err
 	}
 	if info.Size() > checkedIndex {
 		return nil

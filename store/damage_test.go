@@ -1,0 +1,472 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// torture scales counts up for long runs.
+func torture() bool { return os.Getenv("PYROBUNDLE_TORTURE") == "1" }
+
+// examine reads everything that a bundle delivers and verifies it. found says that the damage showed; wrong data fails the test.
+func (s *sample) examine(t *testing.T, path string, want Hash) (found bool, how string) {
+	t.Helper()
+	ctx := t.Context()
+	b, err := Open(path)
+	if err != nil {
+		if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotBundle) && !errors.Is(err, ErrVersion) {
+			t.Fatalf("open gives an error that says nothing of damage: %v", err)
+		}
+		return true, "open: " + err.Error()
+	}
+	defer func() {
+		if err := b.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}()
+	read := 0
+	for r, err := range b.Sequences(ctx, Query{}) {
+		if err != nil {
+			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotFound) {
+				t.Fatalf("read gives an error that says nothing of damage: %v", err)
+			}
+			found = true
+			continue
+		}
+		read++
+		expected := s.sequences[r.Sequence.ID-1]
+		if !bytes.Equal(r.Sequence.Document, expected.Sequence.Document) || len(r.Detections) != len(expected.Detections) ||
+			!slices.Equal(r.Frames, expected.Frames) {
+			t.Fatalf("sequence %d is delivered wrong", r.Sequence.ID)
+		}
+		for _, f := range r.Frames {
+			data, err := b.ReadImage(ctx, f.Image)
+			switch {
+			case err == nil && !bytes.Equal(data, s.images[f.Key]):
+				t.Fatalf("image of %s is delivered wrong", f.Key)
+			case err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotFound):
+				t.Fatalf("read gives an error that says nothing of damage: %v", err)
+			case err != nil:
+				found = true
+			}
+		}
+	}
+	for p, err := range b.Problems(ctx) {
+		if err == nil && p.Kind != "image" {
+			t.Fatalf("a problem is delivered wrong: %+v", p)
+		}
+	}
+	if _, err := b.Stats(ctx); err != nil {
+		found = true
+	}
+	digest, err := b.Digest(ctx)
+	if err == nil && digest != want && read == len(s.sequences) {
+		found = true // a camera or organization is missing
+	}
+	report, err := b.Verify(ctx, VerifyOptions{ReadData: true})
+	if err != nil {
+		t.Fatalf("verify: %v", err)
+	}
+	if (found || read != len(s.sequences)) && len(report.Findings) == 0 {
+		t.Fatalf("reading shows damage (%d of %d sequences, digest error %v), verify finds none", read, len(s.sequences), err)
+	}
+	if len(report.Findings) > 0 {
+		return true, fmt.Sprint(report.Findings[0])
+	}
+	return false, ""
+}
+
+// region is a range of bytes of one class.
+type region struct {
+	class      string
+	start, end int64
+	unused     bool // nothing depends on these bytes
+}
+
+func TestEveryByteIsGuarded(t *testing.T) {
+	s := newSample(12, 4, 700)
+	path := s.build(t, WriteOptions{SealSize: 16_000})
+	want := digestOf(t, path)
+	for _, name := range []string{manifestName, indexName, shardName(1), shardName(3)} {
+		file := filepath.Join(path, filepath.FromSlash(name))
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var regions []region
+		switch name {
+		case manifestName:
+			regions = []region{{class: "manifest", end: int64(len(data))}}
+		case indexName:
+			regions = indexRegions(t, data)
+		default:
+			regions = shardRegions(data)
+		}
+		byClass := map[string][]int64{}
+		unused := map[string]bool{}
+		for _, r := range regions {
+			for at := r.start; at < r.end; at++ {
+				byClass[r.class] = append(byClass[r.class], at)
+			}
+			unused[r.class] = r.unused
+		}
+		for class, offsets := range byClass {
+			t.Run(name+"/"+class, func(t *testing.T) {
+				random := rand.New(rand.NewPCG(7, uint64(len(offsets))))
+				random.Shuffle(len(offsets), func(i, j int) { offsets[i], offsets[j] = offsets[j], offsets[i] })
+				if !torture() {
+					offsets = offsets[:min(len(offsets), 60)]
+				}
+				for _, at := range offsets {
+					flip := byte(1 << random.IntN(8))
+					if at%3 == 0 {
+						flip = byte(1 + random.IntN(255))
+					}
+					patch(t, file, at, data[at]^flip)
+					found, _ := s.examine(t, path, want)
+					if !found && !unused[class] {
+						t.Errorf("byte %d (%#x, xor %#x) is not found", at, data[at], flip)
+					}
+					patch(t, file, at, data[at])
+				}
+			})
+		}
+	}
+	if found, how := s.examine(t, path, want); found {
+		t.Fatalf("the test itself did harm: %s", how)
+	}
+}
+
+func patch(t *testing.T, file string, at int64, value byte) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte{value}, at)
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// shardRegions splits a shard into headers, data, padding and end.
+func shardRegions(data []byte) []region {
+	var out []region
+	position := int64(0)
+	for position < int64(len(data)) && data[position] != 0 {
+		m := must(readHeader(bytes.NewReader(data), 1, position))
+		out = append(out, region{class: "header", start: position, end: m.at.offset},
+			region{class: "data", start: m.at.offset, end: m.at.offset + m.at.size},
+			region{class: "padding", start: m.at.offset + m.at.size, end: m.end()})
+		position = m.end()
+	}
+	return append(out, region{class: "end of archive", start: position, end: int64(len(data))})
+}
+
+// indexRegions classifies the bytes of an index by an own reading of bbolt's format.
+func indexRegions(t *testing.T, data []byte) []region {
+	t.Helper()
+	le := binary.LittleEndian
+	var out []region
+	add := func(class string, start, size int64, unused bool) {
+		out = append(out, region{class, start, start + size, unused})
+	}
+	meta, valid, err := readMetaPages(bytes.NewReader(data))
+	if err != nil || valid != 2 {
+		t.Fatal(valid, err)
+	}
+	for n := range int64(2) {
+		add("meta", n*pageSize, 10, false)
+		add("meta, unused part of the header", n*pageSize+10, 6, true)
+		add("meta", n*pageSize+16, 64, false)
+		add("slack", n*pageSize+80, pageSize-80, true)
+	}
+	seen := map[uint64]bool{0: true, 1: true}
+	var visit func(id uint64)
+	leafElements := func(class string, base int64, count int) (roots []uint64, end int64) {
+		end = base + int64(count)*16 + 16
+		for i := range int64(count) {
+			e := base + 16 + i*16
+			add(class+" element", e, 16, false)
+			keyAt := e + int64(le.Uint32(data[e+4:]))
+			keySize, valueSize := int64(le.Uint32(data[e+8:])), int64(le.Uint32(data[e+12:]))
+			add(class+" key", keyAt, keySize, false)
+			value := keyAt + keySize
+			end = value + valueSize
+			if le.Uint32(data[e:]) == 0 {
+				add(class+" value", value, valueSize, false)
+				continue
+			}
+			add("bucket root", value, 8, false)
+			add("bucket sequence", value+8, 8, true)
+			if root := le.Uint64(data[value:]); root != 0 {
+				roots = append(roots, root)
+				continue
+			}
+			add("inline header", value+16, 12, false)
+			add("inline, unused part of the header", value+28, 4, true)
+			count := int(le.Uint16(data[value+26:]))
+			for i := range int64(count) {
+				e := value + 32 + i*16
+				add("inline element", e, 16, false)
+				at := e + int64(le.Uint32(data[e+4:]))
+				add("inline key", at, int64(le.Uint32(data[e+8:])), false)
+				add("inline value", at+int64(le.Uint32(data[e+8:])), int64(le.Uint32(data[e+12:])), false)
+			}
+		}
+		return roots, end
+	}
+	visit = func(id uint64) {
+		base := int64(id) * pageSize
+		overflow := int64(le.Uint32(data[base+12:]))
+		for n := id; n <= id+uint64(overflow); n++ {
+			seen[n] = true
+		}
+		span := base + (overflow+1)*pageSize
+		count := int(le.Uint16(data[base+10:]))
+		switch le.Uint16(data[base+8:]) {
+		case branchPage:
+			add("branch header", base, 16, false)
+			end := base + 16 + int64(count)*16
+			for i := range int64(count) {
+				e := base + 16 + i*16
+				add("branch element", e+8, 8, false)
+				keyAt := e + int64(le.Uint32(data[e:]))
+				// A separator, and where it lies, may be changed without leading a look-up astray.
+				add("branch key", e, 8, true)
+				add("branch key", keyAt, int64(le.Uint32(data[e+4:])), true)
+				end = max(end, keyAt+int64(le.Uint32(data[e+4:])))
+				visit(le.Uint64(data[e+8:]))
+			}
+			add("slack", end, span-end, true)
+		case leafPage:
+			add("leaf header", base, 16, false)
+			roots, end := leafElements("leaf", base, count)
+			add("slack", end, span-end, true)
+			for _, root := range roots {
+				visit(root)
+			}
+		}
+	}
+	visit(meta.root)
+	base := int64(meta.freelist) * pageSize
+	seen[meta.freelist] = true
+	count := int64(le.Uint16(data[base+10:]))
+	if count == 0 {
+		t.Fatal("the sample has no free pages")
+	}
+	add("free list header", base, 16, false)
+	add("free list", base+16, 8*count, false)
+	add("slack", base+16+8*count, pageSize-16-8*count, true)
+	for n := range uint64(len(data) / pageSize) {
+		if !seen[n] {
+			add("free page", int64(n)*pageSize, pageSize, true)
+		}
+	}
+	return out
+}
+
+func TestTruncationIsFound(t *testing.T) {
+	s := newSample(12, 4, 700)
+	path := s.build(t, WriteOptions{SealSize: 16_000})
+	want := digestOf(t, path)
+	random := rand.New(rand.NewPCG(3, 3))
+	for _, name := range []string{manifestName, indexName, shardName(1), shardName(2), shardName(3), shardName(4)} {
+		file := filepath.Join(path, filepath.FromSlash(name))
+		data, err := os.ReadFile(file)
+		if isMissing(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		sizes := []int{0, 1, len(data) / 2, len(data) - 1}
+		for range 20 {
+			sizes = append(sizes, random.IntN(len(data)))
+		}
+		for i := range len(data) / pageSize {
+			sizes = append(sizes, i*pageSize)
+		}
+		needed := len(data)
+		if name == indexName { // what follows the last page belongs to nobody
+			meta, _, err := readMetaPages(bytes.NewReader(data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			needed = int(meta.pages) * pageSize
+		}
+		for _, size := range sizes {
+			if size >= needed {
+				continue
+			}
+			if err := os.WriteFile(file, data[:size], fileMode); err != nil {
+				t.Fatal(err)
+			}
+			if found, _ := s.examine(t, path, want); !found {
+				t.Errorf("%s cut to %d of %d bytes is not found", name, size, len(data))
+			}
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		if found, _ := s.examine(t, path, want); !found {
+			t.Errorf("%s removed is not found", name)
+		}
+		if w, err := OpenWriter(t.Context(), path, WriteOptions{}); err == nil {
+			t.Errorf("a bundle without %s is taken up", name)
+			closeWriter(t, w)
+		}
+		if err := os.WriteFile(file, data, fileMode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustBeSound(t, path)
+}
+
+func TestVerifyNamesTheAffectedSequences(t *testing.T) {
+	s := newSample(9, 4, 700)
+	shared := s.sequences[1] // a second sequence with the same image as the first of sequence 1
+	shared.Frames = append(slices.Clone(shared.Frames), Frame{Key: "shared", Image: s.sequences[0].Frames[0].Image})
+	s.sequences[1] = shared
+	s.images["shared"] = s.images[s.sequences[0].Frames[0].Key]
+	path := s.build(t, WriteOptions{SealSize: 16_000})
+	b := openForTest(t, path)
+	at, err := b.locate(t.Context(), s.sequences[0].Frames[0].Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	patch(t, shardPath(path, at.shard), at.offset+5, s.images["shared"][5]^1)
+	if err := os.Remove(shardPath(path, 3)); err != nil {
+		t.Fatal(err)
+	}
+	b = openForTest(t, path)
+	report := verifyAll(t, b)
+	var image, shard *Finding
+	for i, f := range report.Findings {
+		switch {
+		case f.Object == "image "+s.sequences[0].Frames[0].Image.String():
+			image = &report.Findings[i]
+		case f.Object == "shard 000003":
+			shard = &report.Findings[i]
+		}
+	}
+	if image == nil || !slices.Equal(image.Sequences, []int64{1, 2}) {
+		t.Errorf("finding of the image: %+v", image)
+	}
+	if shard == nil || len(shard.Sequences) == 0 || strings.Contains(fmt.Sprint(shard.Sequences), "1 2") {
+		t.Errorf("finding of the shard: %+v", shard)
+	}
+	structure, err := b.Verify(t.Context(), VerifyOptions{})
+	if err != nil || len(structure.Findings) != len(report.Findings)-1 {
+		t.Errorf("without data: %+v, %v", structure.Findings, err)
+	}
+	found := 0
+	for part := 1; part <= 3; part++ {
+		r, err := b.Verify(t.Context(), VerifyOptions{ReadData: true, Subset: part, Parts: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Findings) == len(report.Findings) {
+			found++
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d of three parts find the damaged image, want one", found)
+	}
+	if _, err := b.Verify(t.Context(), VerifyOptions{ReadData: true, Subset: 4, Parts: 3}); err == nil {
+		t.Error("part 4 of 3 is verified")
+	}
+}
+
+// TestOlderIndexIsDamage: bbolt falls back to its previous transaction without a word when a meta page is damaged.
+func TestOlderIndexIsDamage(t *testing.T) {
+	s := newSample(3, 2, 300)
+	path := s.build(t, WriteOptions{})
+	old, err := os.ReadFile(filepath.Join(path, indexName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	oldManifest, err := os.ReadFile(filepath.Join(path, manifestName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := openWriterForTest(t, path, WriteOptions{})
+	if err := w.PutDay(t.Context(), DayRecord{Day: "2026-01-01"}); err != nil {
+		t.Fatal(err)
+	}
+	closeWriter(t, w)
+	newer, err := os.ReadFile(filepath.Join(path, indexName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore := func(name string, data []byte) {
+		if err := os.WriteFile(filepath.Join(path, name), data, fileMode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restore(indexName, old)
+	if _, err := Open(path); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), "older") {
+		t.Errorf("Open: %v", err)
+	}
+	if _, err := OpenWriter(t.Context(), path, WriteOptions{}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("OpenWriter: %v", err)
+	}
+	restore(indexName, newer)
+	restore(manifestName, oldManifest)
+	b := openForTest(t, path)
+	if report := verifyAll(t, b); len(report.Findings) > 0 || len(report.Notes) == 0 {
+		t.Errorf("an index newer than its manifest: %+v", report)
+	}
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w = openWriterForTest(t, path, WriteOptions{})
+	closeWriter(t, w)
+	b = openForTest(t, path)
+	if report := verifyAll(t, b); len(report.Findings)+len(report.Notes) > 0 {
+		t.Errorf("after a writer: %+v", report)
+	}
+}
+
+// TestPageThatPointsToItself: bbolt would recurse until the process dies, which no recover catches.
+func TestPageThatPointsToItself(t *testing.T) {
+	s := newSample(150, 2, 300)
+	path := s.build(t, WriteOptions{})
+	file := filepath.Join(path, indexName)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	branches := 0
+	for _, r := range indexRegions(t, data) {
+		if r.class != "branch element" {
+			continue
+		}
+		branches++
+		changed := bytes.Clone(data)
+		binary.LittleEndian.PutUint64(changed[r.start:], uint64(r.start/pageSize))
+		if err := os.WriteFile(file, changed, fileMode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(path); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("Open: %v", err)
+		}
+		if _, err := OpenWriter(t.Context(), path, WriteOptions{}); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("OpenWriter: %v", err)
+		}
+	}
+	if branches == 0 {
+		t.Fatal("the sample has no branch page")
+	}
+}
