@@ -64,13 +64,11 @@ func runRegenerate(ctx context.Context, a *app, command string, opts regenerateO
 	if err != nil {
 		return err
 	}
-	cfg, err := a.loadConfig(opts.annotation, opts.run, log)
-	if err != nil {
-		return err
-	}
+	defer target.Close()
+	cfg := loadConfig(opts.annotation, opts.run, log)
 	report := a.newReport(command, "", opts.run.dryRun)
 	report.Target = target.BaseURL()
-	progress := a.progress(opts.output, command, "annotations")
+	progress := a.progress(opts.output, log, command, "annotations")
 	cfg.Query = store.Query{From: from, To: to}
 	cfg.Progress = progress.add
 	result, err := load.Regenerate(ctx, target, cfg)

@@ -14,9 +14,5 @@ func openBundle(path string) (*store.Bundle, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open bundle %s: %w; fetch creates one, --bundle names another", path, fs.ErrNotExist)
 	}
-	bundle, err := store.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open bundle %s: %w", path, err)
-	}
-	return bundle, nil
+	return store.Open(path)
 }

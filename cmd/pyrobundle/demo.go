@@ -135,14 +135,14 @@ func (d *demo) fetch(ctx context.Context, report *report) (err error) {
 	if err != nil {
 		return err
 	}
-	progress := d.app.progress(d.opts.output, "fetch", "images")
+	progress := d.app.progress(d.opts.output, d.log, "fetch", "images")
 	result, err := fetch.Run(ctx, client, writer, fetch.Config{
 		From: stats.First, To: stats.Last, Order: store.Ascending, RiskScore: "extreme", Workers: demoWorkers, Organizations: true,
 		Now: d.app.now, Log: d.log, Progress: progress.add,
 	})
 	progress.finish()
-	report.Source, report.Requests, report.Bytes = server.url, client.Requests(), client.BytesRead()
-	report.addFetch(result)
+	report.Source = server.url
+	report.addFetch(mirrored{Result: result, requests: client.Requests(), bytes: client.BytesRead()})
 	return closing(writer, err)
 }
 
@@ -163,15 +163,17 @@ func (d *demo) load(ctx context.Context, report *report) (err error) {
 	if err != nil {
 		return err
 	}
+	defer target.Close()
 	bundle, err := store.Open(d.bundle)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
-	progress := d.app.progress(d.opts.output, "load", "uploads")
+	progress := d.app.progress(d.opts.output, d.log, "load", "uploads")
 	result, err := load.Run(ctx, bundle, target, load.Config{
-		SourceAPI: "pyronear_french", Thresholds: annotate.Thresholds{IoU: 0.3, MinClusterSize: 1}, Order: store.Ascending,
-		DetectionTime: "created", Existing: "update", NoPredictions: "fail", Workers: demoWorkers, Log: d.log, Progress: progress.add,
+		SourceAPI:  "pyronear_french",
+		Thresholds: annotate.Thresholds{IoU: 0.3, MinClusterSize: 1}, Order: store.Ascending,
+		Workers: demoWorkers, Log: d.log, Progress: progress.add,
 	})
 	progress.finish()
 	report.Target = server.url

@@ -83,7 +83,7 @@ func (p *dotenvParser) value(start int) (string, error) {
 			p.line += strings.Count(raw, "\n")
 			p.text = p.text[i+1:]
 			if quote == '\'' {
-				return singleQuoteEscapes.Replace(raw), nil
+				return singleQuoteEscape.ReplaceAllStringFunc(raw, unescape), nil
 			}
 			return p.expand(doubleQuoteEscape.ReplaceAllStringFunc(raw, unescape)), nil
 		}
@@ -130,12 +130,12 @@ func commentStart(s string) int {
 
 // The patterns below are compiled once and never change.
 var (
-	singleQuoteEscapes = strings.NewReplacer(`\\`, `\`, `\'`, `'`)
-	doubleQuoteEscape  = regexp.MustCompile(`\\[\\'"abfnrtv]`)
-	reference          = regexp.MustCompile(`\$\{([^}:]*)(?::-([^}]*))?\}`)
+	singleQuoteEscape = regexp.MustCompile(`\\[\\']`)
+	doubleQuoteEscape = regexp.MustCompile(`\\[\\'"abfnrtv]`)
+	reference         = regexp.MustCompile(`\$\{([^}:]*)(?::-([^}]*))?\}`)
 )
 
-// unescape turns one backslash escape of a double-quoted value into its character.
+// unescape turns one backslash escape of a quoted value into its character.
 func unescape(escape string) string {
 	switch c := escape[1]; c {
 	case 'a':

@@ -31,7 +31,7 @@ func exitMeaning(code int) string {
 	case exitRefused:
 		return "authentication refused"
 	case exitLocked:
-		return "the bundle is locked by another process"
+		return "the bundle, or the annotation API, is in use by another process"
 	case exitDamaged:
 		return "the bundle is damaged, foreign or of an unknown format"
 	case exitInterrupted:

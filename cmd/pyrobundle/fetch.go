@@ -86,27 +86,28 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 	if err != nil {
 		return err
 	}
-	mirror, err := a.newMirror(opts.bundle, opts.fetch, opts.sourceAPI, opts.run, a.logger(opts.output))
+	log := a.logger(opts.output)
+	mirror, err := a.newMirror(opts.bundle, opts.fetch, opts.sourceAPI, opts.run, log)
+	if err != nil {
+		return err
+	}
+	mirror.config.From, mirror.config.To, mirror.config.Limit = from, to, opts.limit
+	if opts.repair {
+		if mirror.config.Repair, err = damage(ctx, opts.bundle.path); err != nil {
+			return err
+		}
+	}
+	accounts, err := mirror.dial(ctx)
 	if err != nil {
 		return err
 	}
 	report := a.newReport("fetch", opts.bundle.path, opts.run.dryRun)
-	progress := a.progress(opts.output, "fetch", "images")
-	mirror.config.From, mirror.config.To, mirror.config.Limit = from, to, opts.limit
+	progress := a.progress(opts.output, log, "fetch", "images")
 	mirror.config.Progress = progress.add
-	if opts.repair {
-		if mirror.config.Repair, err = damage(ctx, opts.bundle.path); err != nil {
-			progress.finish()
-			return err
-		}
-	}
-	result, err := mirror.run(ctx)
+	result, err := mirror.run(ctx, accounts)
 	progress.finish()
-	if !result.began {
-		return err
-	}
-	report.Source, report.Requests, report.Bytes = mirror.url, result.requests, result.bytes
-	report.addFetch(result.Result)
+	report.Source = mirror.client.BaseURL
+	report.addFetch(result)
 	return a.publish(report, opts.output.json, opts.run.strict, err)
 }
 

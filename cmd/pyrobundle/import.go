@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"pyrobundle/fetch"
+	"pyrobundle/fetch/platform"
 	"pyrobundle/load"
 	"pyrobundle/store"
 )
@@ -82,66 +85,115 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := a.loadConfig(opts.annotation, opts.run, log)
-	if err != nil {
-		return err
-	}
+	defer target.Close()
+	cfg := loadConfig(opts.annotation, opts.run, log)
 	cfg.DetectionTime, cfg.RepairForeign = opts.replay.detectionTime, opts.replay.repairForeign
 	cfg.Limit, cfg.Order = opts.limit, opts.fetch.order
-
-	report := a.newReport("import", opts.bundle.path, opts.run.dryRun)
-	report.Source, report.Target = mirror.url, target.BaseURL()
-	fetching := a.progress(opts.output, "fetch", "images")
+	cfg.Query = store.Query{From: from, To: to, IDs: opts.fetch.sequences.ids}
 	mirror.config.From, mirror.config.To, mirror.config.Limit = from, to, opts.limit
-	mirror.config.Progress = fetching.add
-	fetched, err := mirror.run(ctx)
-	fetching.finish()
-	if !fetched.began {
+
+	accounts, err := mirror.dial(ctx)
+	if err != nil {
 		return err
 	}
-	report.Requests, report.Bytes = fetched.requests, fetched.bytes
-	report.addFetch(fetched.Result)
+	cfg.SourceAPI, err = sourceAPI(opts.sourceAPI, accounts.clients[0].Source(), target.BaseURL())
 	if err != nil {
-		report.Annotations = &annotationCounts{}
-		return a.publish(report, opts.output.json, opts.run.strict, err)
+		return err
 	}
-
-	loading := a.progress(opts.output, "load", "uploads")
-	cfg.Progress = loading.add
-	cfg.Query = store.Query{From: from, To: to, IDs: opts.fetch.sequences.ids}
-	loaded, err := a.loadFetched(ctx, opts, fetched, target, cfg)
-	loading.finish()
+	run := importRun{app: a, opts: opts, mirror: mirror, accounts: accounts, target: target, load: cfg}
+	report := a.newReport("import", opts.bundle.path, opts.run.dryRun)
+	report.Source, report.Target = mirror.client.BaseURL, target.BaseURL()
+	if opts.run.dryRun {
+		err = run.preview(ctx)
+	} else {
+		err = run.run(ctx)
+	}
+	report.addFetch(run.fetched)
+	report.addLoad(run.loaded)
 	report.Requests += target.Requests()
 	report.Bytes += target.BytesSent()
-	report.addLoad(loaded)
 	return a.publish(report, opts.output.json, opts.run.strict, err)
 }
 
-// loadFetched loads the range, and what this fetch completed outside of it.
-func (a *app) loadFetched(ctx context.Context, opts importOptions, fetched mirrored, target load.Target, cfg load.Config) (load.Result, error) {
-	bundle, err := openBundle(opts.bundle.path)
+// importRun is an import under way.
+type importRun struct {
+	app      *app
+	opts     importOptions
+	mirror   *mirror
+	accounts logins
+	target   load.Target
+	load     load.Config
+
+	fetched mirrored
+	loaded  load.Result
+}
+
+// run fetches, then loads the range, and what this fetch completed outside of it. What could not be fetched is loaded by
+// the next run; what could be is loaded now.
+func (r *importRun) run(ctx context.Context) (err error) {
+	fetching := r.app.progress(r.opts.output, r.load.Log, "fetch", "images")
+	r.mirror.config.Progress = fetching.add
+	r.fetched, err = r.mirror.run(ctx, r.accounts)
+	fetching.finish()
 	if err != nil {
-		return load.Result{}, err
+		return err
+	}
+	bundle, err := openBundle(r.opts.bundle.path)
+	if err != nil {
+		return err
 	}
 	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
-	if cfg.SourceAPI, err = sourceAPI(opts.sourceAPI, bundle.Source(), opts.target.url); err != nil {
-		return load.Result{}, err
+	loading := r.app.progress(r.opts.output, r.load.Log, "load", "uploads")
+	defer loading.finish()
+	r.load.Progress = loading.add
+	if r.loaded, err = load.Run(ctx, bundle, r.target, r.load); err != nil {
+		return err
 	}
-	result, err := load.Run(ctx, bundle, target, cfg)
+	elsewhere, err := outside(ctx, bundle, r.load.Query, r.fetched.Completed)
 	if err != nil {
-		return result, err
+		return err
 	}
-	elsewhere, err := outside(ctx, bundle, cfg.Query, fetched.Completed)
-	if err == nil && len(elsewhere) > 0 {
-		var more load.Result
-		cfg.Query = store.Query{IDs: elsewhere}
-		more, err = load.Run(ctx, bundle, target, cfg)
-		joinLoads(&result, more)
+	if len(elsewhere) > 0 {
+		r.load.Query = store.Query{IDs: elsewhere}
+		more, err := load.Run(ctx, bundle, r.target, r.load)
+		joinLoads(&r.loaded, more)
+		if err != nil {
+			return err
+		}
 	}
+	return countAbsent(ctx, bundle, r.fetched.Problems, &r.loaded)
+}
+
+// preview plans both phases from the platform's listings: no image is downloaded, nothing is written.
+func (r *importRun) preview(ctx context.Context) error {
+	have, err := openIfThere(r.opts.bundle.path)
 	if err != nil {
-		return result, err
+		return err
 	}
-	return result, countAbsent(ctx, bundle, fetched.Problems, &result)
+	if have != nil {
+		defer func() { _ = have.Close() }() // opened for reading: nothing can be lost
+	}
+	looking := r.app.progress(r.opts.output, r.load.Log, "import", "sequences")
+	defer looking.finish()
+	r.mirror.config.Have = have
+	r.load.AssumeImages = true
+	r.load.Progress = looking.add
+	r.fetched.Problems = r.accounts.refused
+	defer r.accounts.count(&r.fetched)
+	return r.mirror.each(ctx, r.accounts, &r.fetched, func(client *platform.Client) (fetch.Result, error) {
+		preview := fetch.NewPreview(client, r.mirror.config)
+		planned, err := load.Run(ctx, previewed{preview}, r.target, r.load)
+		joinLoads(&r.loaded, planned)
+		return preview.Result(), err
+	})
+}
+
+// previewed is a preview as load's Sequences: it has no images to describe.
+type previewed struct{ *fetch.Preview }
+
+// StatImage finds none; a dry run asks for none.
+func (previewed) StatImage(context.Context, store.Hash) (store.Image, error) {
+	return store.Image{}, store.ErrNotFound
 }
 
 // outside returns the ids whose sequences the query does not select.
@@ -200,6 +252,9 @@ func joinLoads(sum *load.Result, r load.Result) {
 	sum.Annotations.KeptReviewed += r.Annotations.KeptReviewed
 	sum.Annotations.Failed += r.Annotations.Failed
 	sum.Foreign += r.Foreign
+	sum.BoxesLeftOut += r.BoxesLeftOut
+	sum.Kept = append(sum.Kept, r.Kept...)
+	sum.UndoFile = cmp.Or(sum.UndoFile, r.UndoFile)
 	sum.Plan = append(sum.Plan, r.Plan...)
 	sum.Drift = append(sum.Drift, r.Drift...)
 	sum.Problems = append(sum.Problems, r.Problems...)

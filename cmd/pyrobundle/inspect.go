@@ -95,18 +95,23 @@ type bundleSummary struct {
 	Cameras       []groupCount          `json:"cameras"`
 	Days          []groupCount          `json:"days"`
 	Problems      map[store.Class]int64 `json:"problems"`
-	Reasons       []groupCount          `json:"reasons,omitempty"` // of the problems, most frequent first
+	Reasons       []reasonCount         `json:"reasons,omitempty"` // of the problems, most frequent first
 }
 
-// groupCount counts the sequences of one organization, camera or day, or the problems of one reason.
+// groupCount counts the sequences of one organization, camera or day.
 type groupCount struct {
 	ID            int64  `json:"id,omitempty"`
 	Name          string `json:"name"`
-	Sequences     int64  `json:"sequences,omitempty"`
-	Detections    int64  `json:"detections,omitempty"`
-	Frames        int64  `json:"frames,omitempty"`
-	FramesMissing int64  `json:"frames_missing,omitempty"`
-	Problems      int64  `json:"problems,omitempty"`
+	Sequences     int64  `json:"sequences"`
+	Detections    int64  `json:"detections"`
+	Frames        int64  `json:"frames"`
+	FramesMissing int64  `json:"frames_missing"`
+}
+
+// reasonCount counts the problems of one reason.
+type reasonCount struct {
+	Name     string `json:"name"`
+	Problems int64  `json:"problems"`
 }
 
 func (g *groupCount) count(s store.Summary) {
@@ -151,18 +156,19 @@ func summarize(ctx context.Context, bundle *store.Bundle) (bundleSummary, error)
 		group(cameras, s.CameraID, groupCount{ID: s.CameraID, Name: "unknown"}).count(s)
 		group(days, day, groupCount{Name: string(day)}).count(s)
 	}
-	reasons := map[string]*groupCount{}
+	reasons := map[string]int64{}
 	for p, err := range bundle.Problems(ctx) {
 		if err != nil {
 			return bundleSummary{}, err
 		}
 		sum.Problems[p.Class]++
-		text := string(p.Class) + " " + p.Kind + ": " + p.Reason
-		group(reasons, text, groupCount{Name: text}).Problems++
+		reasons[string(p.Class)+" "+p.Kind+": "+p.Reason]++
 	}
 	sum.Organizations, sum.Cameras, sum.Days = sorted(organizations), sorted(cameras), sorted(days)
-	sum.Reasons = sorted(reasons)
-	slices.SortStableFunc(sum.Reasons, func(a, b groupCount) int { return cmp.Compare(b.Problems, a.Problems) })
+	for _, name := range slices.Sorted(maps.Keys(reasons)) {
+		sum.Reasons = append(sum.Reasons, reasonCount{Name: name, Problems: reasons[name]})
+	}
+	slices.SortStableFunc(sum.Reasons, func(a, b reasonCount) int { return cmp.Compare(b.Problems, a.Problems) })
 	return sum, nil
 }
 
@@ -208,13 +214,13 @@ func (a *app) inspectSummary(ctx context.Context, bundle *store.Bundle, asJSON b
 		title string
 		list  []groupCount
 	}{{"organization", sum.Organizations}, {"camera", sum.Cameras}, {"day", sum.Days}} {
-		row("\n%s\tname\tsequences\tdetections\tframes\twithout image", part.title)
+		row("\n%s\tsequences\tdetections\tframes\twithout image", part.title)
 		for _, g := range part.list {
-			id := fmt.Sprint(g.ID)
-			if part.title == "day" {
-				id = ""
+			name := oneLine(g.Name)
+			if g.ID != 0 {
+				name = fmt.Sprintf("%d %s", g.ID, name)
 			}
-			row("%s\t%s\t%d\t%d\t%d\t%d", id, g.Name, g.Sequences, g.Detections, g.Frames, g.FramesMissing)
+			row("%s\t%d\t%d\t%d\t%d", name, g.Sequences, g.Detections, g.Frames, g.FramesMissing)
 		}
 	}
 	if len(sum.Reasons) > 0 {

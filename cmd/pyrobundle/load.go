@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -37,10 +35,10 @@ func (f *annotationFlags) addFlags(flags *pflag.FlagSet) {
 	flags.Var(newFraction(&f.thresholds.Confidence, 0), "confidence-threshold", "least confidence of a box, 0 to 1; 0 keeps all")
 	flags.Var(newFraction(&f.thresholds.IoU, 0.3), "iou-threshold", "boxes that overlap by more belong together, 0 to 1")
 	flags.Var(newBounded(&f.thresholds.MinClusterSize, 1, 1), "min-cluster-size", "least boxes of an object, at least 1")
-	flags.Var(newChoice(&f.existing, "update", "overwrite", "keep"), "existing",
+	flags.Var(newChoice(&f.existing, load.ExistingUpdate, load.ExistingOverwrite, load.ExistingKeep), "existing",
 		"annotations already there: update all but those that somebody worked on, overwrite those too (saved first), or keep all")
 	flags.StringVar(&f.undoDir, "undo-dir", "", "`directory` for what --existing overwrite replaces; default in the user's state directory")
-	flags.Var(newChoice(&f.noPredictions, "fail", "empty", "skip"), "no-predictions", "what a sequence without usable boxes gets")
+	flags.Var(newChoice(&f.noPredictions, load.NoPredictionsFail, load.NoPredictionsEmpty, load.NoPredictionsSkip), "no-predictions", "what a sequence without usable boxes gets")
 }
 
 // replayFlags say how a bundle is replayed; load and import have them.
@@ -50,7 +48,7 @@ type replayFlags struct {
 }
 
 func (f *replayFlags) addFlags(flags *pflag.FlagSet) {
-	flags.Var(newChoice(&f.detectionTime, "created", "recorded"), "detection-time", "platform time that a detection's recorded_at gets")
+	flags.Var(newChoice(&f.detectionTime, load.DetectionTimeCreated, load.DetectionTimeRecorded), "detection-time", "platform time that a detection's recorded_at gets")
 	flags.BoolVar(&f.repairForeign, "repair-foreign", false, "complete also sequences that another tool has loaded")
 }
 
@@ -123,10 +121,8 @@ func runLoad(ctx context.Context, a *app, opts loadOptions) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := a.loadConfig(opts.annotation, opts.run, log)
-	if err != nil {
-		return err
-	}
+	defer target.Close()
+	cfg := loadConfig(opts.annotation, opts.run, log)
 	if cfg.SourceAPI, err = sourceAPI(opts.sourceAPI, bundle.Source(), target.BaseURL()); err != nil {
 		return err
 	}
@@ -136,7 +132,7 @@ func runLoad(ctx context.Context, a *app, opts loadOptions) error {
 
 	report := a.newReport("load", opts.bundle.path, opts.run.dryRun)
 	report.Source, report.Target = bundle.Source().URL, target.BaseURL()
-	progress := a.progress(opts.output, "load", "uploads")
+	progress := a.progress(opts.output, log, "load", "uploads")
 	cfg.Progress = progress.add
 	result, err := load.Run(ctx, bundle, target, cfg)
 	progress.finish()
@@ -180,34 +176,14 @@ func (a *app) dialTarget(ctx context.Context, flags targetFlags, connect connect
 }
 
 // loadConfig takes over the flags that every writer of annotations has.
-func (a *app) loadConfig(flags annotationFlags, run runFlags, log *slog.Logger) (load.Config, error) {
-	undoDir := flags.undoDir
-	if undoDir == "" {
-		state, err := a.stateDir()
-		if err != nil && flags.existing == "overwrite" {
-			return load.Config{}, err
-		}
-		undoDir = filepath.Join(state, "undo")
-	}
+func loadConfig(flags annotationFlags, run runFlags, log *slog.Logger) load.Config {
 	return load.Config{
 		Thresholds:    flags.thresholds,
 		Existing:      flags.existing,
 		NoPredictions: flags.noPredictions,
-		UndoDir:       undoDir,
+		UndoDir:       flags.undoDir,
 		Workers:       run.workers,
 		DryRun:        run.dryRun,
 		Log:           log,
-	}, nil
-}
-
-// stateDir is the user's directory for what outlives a run, by the XDG base directories.
-func (a *app) stateDir() (string, error) {
-	if dir, ok := a.lookupEnv("XDG_STATE_HOME"); ok && filepath.IsAbs(dir) {
-		return filepath.Join(dir, "pyrobundle"), nil
 	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("find the user's state directory: %w; name one with --undo-dir", err)
-	}
-	return filepath.Join(home, ".local", "state", "pyrobundle"), nil
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"pyrobundle/internal/httpapi"
+	"pyrobundle/load"
 	"pyrobundle/store"
 )
 
@@ -43,7 +44,7 @@ func exitCode(err error) int {
 		return exitFailures
 	case errors.Is(err, httpapi.ErrUnauthorized):
 		return exitRefused
-	case errors.Is(err, store.ErrLocked):
+	case errors.Is(err, store.ErrLocked), errors.Is(err, load.ErrTargetBusy):
 		return exitLocked
 	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrVersion):
 		return exitDamaged

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
 
 	"golang.org/x/time/rate"
@@ -17,13 +19,10 @@ import (
 
 // mirror is a fetch made ready: one bundle, one platform, one account or several.
 type mirror struct {
-	bundle    string
-	url       string
-	sourceAPI string // empty: by the platform's host
-	client    platform.Config
-	accounts  []platform.Account
-	config    fetch.Config
-	log       *slog.Logger
+	bundle   string
+	accounts []platform.Account
+	client   platform.Config // but for the account
+	config   fetch.Config
 }
 
 // newMirror checks everything that can be checked before a request is sent.
@@ -44,13 +43,12 @@ func (a *app) newMirror(bundle bundleFlag, flags fetchFlags, source sourceAPIFla
 		flags.riskScore = ""
 	}
 	m := &mirror{
-		bundle:    bundle.path,
-		url:       address,
-		sourceAPI: source.name,
-		accounts:  credentials.accounts,
+		bundle:   bundle.path,
+		accounts: credentials.accounts,
 		client: platform.Config{
 			BaseURL:   address,
 			Admin:     credentials.admin,
+			SourceAPI: source.name,
 			Transport: httpapi.NewTransport(),
 			Retry:     run.connect.retry(),
 			Log:       log,
@@ -65,10 +63,10 @@ func (a *app) newMirror(bundle bundleFlag, flags fetchFlags, source sourceAPIFla
 			DryRun:          run.dryRun,
 			RetryIncomplete: flags.retryIncomplete,
 			Organizations:   !flags.noOrganizations,
+			BytesPerSecond:  flags.rate.bytesPerSecond,
 			Now:             a.now,
 			Log:             log,
 		},
-		log: log,
 	}
 	if n := flags.rate.bytesPerSecond; n > 0 {
 		m.client.Rate = rate.NewLimiter(rate.Limit(n), int(max(n, 64<<10))) // a burst of at least one read's buffer
@@ -79,102 +77,146 @@ func (a *app) newMirror(bundle bundleFlag, flags fetchFlags, source sourceAPIFla
 // mirrored is what all accounts together brought.
 type mirrored struct {
 	fetch.Result
-	began           bool // at least one account logged in, so there is something to report
 	requests, bytes int64
 }
 
-// run fetches account by account into the bundle. With several, one that fails is a problem of the report and the others go
-// on; with one, its error is the run's.
-func (m *mirror) run(ctx context.Context) (sum mirrored, err error) {
-	clients, refused, err := m.dial(ctx)
-	if err != nil {
-		return mirrored{}, err
-	}
-	sum.Problems = refused
-	sum.began = true
-	defer func() {
-		for _, client := range clients {
-			sum.requests += client.Requests()
-			sum.bytes += client.BytesRead()
-		}
-	}()
-
-	var writer *store.Writer
-	if !m.config.DryRun {
-		writer, err = store.OpenWriter(ctx, m.bundle, store.WriteOptions{Source: m.source(clients[0]), Log: m.log})
+// run fetches with each account into the bundle. With several accounts, one that fails is a problem of the report and the others
+// go on; with one, its error is the run's.
+func (m *mirror) run(ctx context.Context, accounts logins) (sum mirrored, err error) {
+	sum.Problems = accounts.refused
+	defer accounts.count(&sum)
+	if m.config.DryRun {
+		have, err := openIfThere(m.bundle)
 		if err != nil {
-			return mirrored{}, fmt.Errorf("open bundle %s: %w", m.bundle, err)
-		}
-		defer func() { err = closing(writer, err) }()
-	}
-	for i, client := range clients {
-		result, err := fetch.Run(ctx, client, writer, m.config)
-		sum.join(result)
-		if err == nil {
-			continue
-		}
-		if len(m.accounts) == 1 || ctx.Err() != nil || fatal(err) {
 			return sum, err
 		}
-		sum.Problems = append(sum.Problems, accountProblem(m.accounts[i].Login, err))
+		if have != nil {
+			defer func() { _ = have.Close() }() // opened for reading: nothing can be lost
+		}
+		m.config.Have = have
+		return sum, m.each(ctx, accounts, &sum, func(client *platform.Client) (fetch.Result, error) {
+			return fetch.Run(ctx, client, nil, m.config)
+		})
 	}
-	return sum, nil
+	writer, err := store.OpenWriter(ctx, m.bundle, store.WriteOptions{Source: accounts.clients[0].Source(), Log: m.config.Log})
+	if err != nil {
+		return sum, err
+	}
+	err = m.each(ctx, accounts, &sum, func(client *platform.Client) (fetch.Result, error) {
+		return fetch.Run(ctx, client, writer, m.config)
+	})
+	return sum, closing(writer, err)
 }
 
-// fatal errors are the bundle's, not an account's: no other account can do better.
-func fatal(err error) bool {
-	return errors.Is(err, store.ErrCorrupt) || errors.Is(err, store.ErrLocked)
+// each runs one account after the other: the bundle has one writer, and the platform's limits are the host's, not the
+// account's.
+func (m *mirror) each(ctx context.Context, accounts logins, sum *mirrored, run func(*platform.Client) (fetch.Result, error)) error {
+	for i, client := range accounts.clients {
+		result, err := run(client)
+		sum.join(result)
+		switch {
+		case err == nil:
+		case len(m.accounts) == 1, ctx.Err() != nil, !accountsOwn(err):
+			return err
+		default:
+			sum.Problems = append(sum.Problems, accountProblem(accounts.names[i], err))
+		}
+	}
+	return nil
 }
 
-// dial logs every account in and keeps one per view of the platform: an administrator who sees every organization makes
+// accountsOwn reports whether an error is one that another account may be spared.
+func accountsOwn(err error) bool {
+	var answer *httpapi.Error
+	return errors.Is(err, httpapi.ErrUnauthorized) || (errors.As(err, &answer) && !errors.Is(err, httpapi.ErrUnreachable))
+}
+
+// logins are the accounts of a run, logged in.
+type logins struct {
+	clients []*platform.Client
+	names   []string        // of the clients' accounts
+	refused []store.Problem // accounts that could not be used
+}
+
+func (l logins) count(sum *mirrored) {
+	for _, client := range l.clients {
+		sum.requests += client.Requests()
+		sum.bytes += client.BytesRead()
+	}
+}
+
+// dial logs every account in and keeps one for each view of the platform: an administrator who sees every organization makes
 // the others superfluous, and two users of one organization see the same.
-func (m *mirror) dial(ctx context.Context) (clients []*platform.Client, refused []store.Problem, err error) {
+func (m *mirror) dial(ctx context.Context) (logins, error) {
+	var all logins
+	var lastErr error
 	views := map[int64]string{}
 	for _, account := range m.accounts {
 		cfg := m.client
 		cfg.Account = account
-		client, dialErr := platform.Dial(ctx, cfg)
+		client, err := platform.Dial(ctx, cfg)
 		switch {
-		case dialErr != nil && (len(m.accounts) == 1 || ctx.Err() != nil):
-			return nil, nil, explainLogin(dialErr, m.url, account.Login)
-		case dialErr != nil:
-			err = explainLogin(dialErr, m.url, account.Login)
-			refused = append(refused, accountProblem(account.Login, err))
-		case views[client.OrganizationID()] != "" && client.Scope() != "admin":
-			m.log.Info("account sees the same organization as another; it is not needed", "login", account.Login,
+		case err != nil && (len(m.accounts) == 1 || ctx.Err() != nil):
+			return logins{}, err
+		case err != nil:
+			lastErr = err
+			all.refused = append(all.refused, accountProblem(account.Login, err))
+		case len(m.accounts) > 1 && client.Scope() == platform.ScopeAdmin && m.seesEverything(ctx, client):
+			m.config.Log.Info("administrator sees every organization; the other accounts are not needed", "login", account.Login)
+			return logins{clients: []*platform.Client{client}, names: []string{account.Login}}, nil
+		case views[client.OrganizationID()] != "":
+			m.config.Log.Info("account sees the same organization as another; it is not needed", "login", account.Login,
 				"other", views[client.OrganizationID()])
 		default:
 			views[client.OrganizationID()] = account.Login
-			clients = append(clients, client)
+			all.clients, all.names = append(all.clients, client), append(all.names, account.Login)
 		}
 	}
-	if len(clients) == 0 {
-		return nil, nil, err
+	if len(all.clients) == 0 {
+		return logins{}, fmt.Errorf("none of %d accounts can be used, the last: %w", len(m.accounts), lastErr)
 	}
-	return clients, refused, nil
+	return all, nil
+}
+
+// seesEverything reports whether an administrator's listings show every organization: servers before 2026-07-23 list the
+// administrator's own (contract A.2). The proof is a listed sequence of another organization's camera; without one the
+// other accounts are used too, which costs requests and loses nothing.
+func (m *mirror) seesEverything(ctx context.Context, client *platform.Client) bool {
+	cameras, err := client.Cameras(ctx)
+	if err != nil {
+		return false // the fetch itself will tell
+	}
+	organizations := map[int64]int64{}
+	for _, camera := range cameras.Rows {
+		organizations[camera.ID] = camera.OrganizationID
+	}
+	for day := m.config.From; day <= m.config.To; day = day.Next() {
+		page, err := client.Sequences(ctx, platform.SequencesQuery{Day: day, RiskScore: m.config.RiskScore, Limit: platform.MaxSequencesPage})
+		if err != nil {
+			return false
+		}
+		for _, sequence := range page.Rows {
+			if id := organizations[sequence.CameraID]; id != 0 && id != client.OrganizationID() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func accountProblem(login string, err error) store.Problem {
-	return store.Problem{Class: store.Failed, Kind: "account", ID: login, Reason: err.Error()}
+	return store.Problem{Class: store.Failed, Kind: "account", ID: login, Reason: oneLine(err.Error())}
 }
 
-// explainLogin adds to a refusal what to do next.
-func explainLogin(err error, address, login string) error {
-	if errors.Is(err, httpapi.ErrUnauthorized) {
-		return fmt.Errorf("log in to %s as %q: %w (check PLATFORM_LOGIN and PLATFORM_PASSWORD)", address, login, err)
+// openIfThere opens a bundle for reading; nil where there is none yet.
+func openIfThere(path string) (*store.Bundle, error) {
+	bundle, err := store.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, statErr := os.Stat(path); errors.Is(statErr, fs.ErrNotExist) {
+			return nil, nil
+		}
 	}
-	return err
-}
-
-func (m *mirror) source(client *platform.Client) store.Source {
-	source := client.Source()
-	if m.sourceAPI != "" {
-		source.API = m.sourceAPI
-	}
-	if source.API == "" {
-		source.API = sourceAPIOf(source.URL)
-	}
-	return source
+	return bundle, err
 }
 
 // join adds another account's result.
@@ -191,10 +233,12 @@ func (s *mirrored) join(r fetch.Result) {
 	s.Images.Downloaded += r.Images.Downloaded
 	s.Images.Reused += r.Images.Reused
 	s.Images.Failed += r.Images.Failed
+	s.Images.Gone += r.Images.Gone
 	s.Images.Bytes += r.Images.Bytes
 	s.LeftOut += r.LeftOut
+	s.Gone += r.Gone
 	s.Unloadable = append(s.Unloadable, r.Unloadable...)
-	s.Problems = append(s.Problems, r.Problems...)
+	s.Problems = joinProblems(s.Problems, r.Problems)
 	s.Completed = append(s.Completed, r.Completed...)
 	if r.Estimate != nil {
 		if s.Estimate == nil {
@@ -204,6 +248,22 @@ func (s *mirrored) join(r fetch.Result) {
 		s.Estimate.Bytes += r.Estimate.Bytes
 		s.Estimate.Duration += r.Estimate.Duration
 	}
+}
+
+// joinProblems takes the later of two accounts' word for the same problem: each reports what the bundle has on record.
+func joinProblems(before, after []store.Problem) []store.Problem {
+	type identity struct{ kind, id string }
+	later := map[identity]bool{}
+	for _, p := range after {
+		later[identity{p.Kind, p.ID}] = true
+	}
+	var joined []store.Problem
+	for _, p := range before {
+		if !later[identity{p.Kind, p.ID}] {
+			joined = append(joined, p)
+		}
+	}
+	return append(joined, after...)
 }
 
 // closing closes c after a use that ended with err; an error of Close counts where there was none.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -52,9 +53,27 @@ type progress interface {
 	finish()
 }
 
-// progress returns a bar on a terminal that wants one, otherwise plain lines: pb writes one endless line elsewhere.
-// unit is what the bar measures; the other units stand beside it.
-func (a *app) progress(o outputFlags, stage, unit string) progress {
+// progress begins a stage. It shows a bar on a terminal that wants one, otherwise plain lines: pb writes one endless line
+// elsewhere. unit is what the bar measures; the other units stand beside it.
+func (a *app) progress(o outputFlags, log *slog.Logger, stage, unit string) progress {
+	return &timed{progress: a.display(o, stage, unit), log: log, stage: stage, started: a.now(), now: a.now}
+}
+
+// timed logs how long a stage took.
+type timed struct {
+	progress
+	log     *slog.Logger
+	stage   string
+	started time.Time
+	now     func() time.Time
+}
+
+func (t *timed) finish() {
+	t.progress.finish()
+	t.log.Debug("stage ended", "stage", t.stage, "ms", t.now().Sub(t.started).Milliseconds())
+}
+
+func (a *app) display(o outputFlags, stage, unit string) progress {
 	tally := &tally{stage: stage, main: unit, started: a.now(), now: a.now}
 	_, noColor := a.lookupEnv("NO_COLOR")
 	kind, _ := a.lookupEnv("TERM")

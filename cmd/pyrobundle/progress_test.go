@@ -31,7 +31,7 @@ func TestPlainProgressPrintsALineEvery30SecondsAndAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out lockedBuffer
 		app := newApp(&bytes.Buffer{}, &out, lookup(nil), time.Now)
-		progress := app.progress(outputFlags{}, "fetch", "images")
+		progress := app.display(outputFlags{}, "fetch", "images")
 		progress.add("days", 1, 7)
 		progress.add("images", 10, 100)
 		progress.add("bytes", 2_500_000, 0)
@@ -51,7 +51,7 @@ fetch: days 1/7, images 100/100, 2.50 MB after 1m1s
 func TestPlainProgressOfNothingIsSilent(t *testing.T) {
 	var out bytes.Buffer
 	app := newApp(&bytes.Buffer{}, &out, lookup(nil), noon)
-	app.progress(outputFlags{}, "fetch", "images").finish()
+	app.display(outputFlags{}, "fetch", "images").finish()
 	if out.Len() > 0 {
 		t.Errorf("got %q, want nothing", &out)
 	}
@@ -76,7 +76,7 @@ func TestBarsOnlyWhereTheyAreWanted(t *testing.T) {
 			var out lockedBuffer
 			app := newApp(&bytes.Buffer{}, &out, lookup(test.env), noon)
 			app.terminal = test.terminal
-			progress := app.progress(test.flags, "load", "uploads")
+			progress := app.display(test.flags, "load", "uploads")
 			defer progress.finish()
 			if _, isBar := progress.(*bar); isBar != test.bar {
 				t.Errorf("got %T", progress)
@@ -90,7 +90,7 @@ func TestLogLinesAboveABarAreUnbroken(t *testing.T) {
 	var out lockedBuffer
 	app := newApp(&bytes.Buffer{}, &out, lookup(nil), time.Now)
 	app.terminal = true
-	progress := app.progress(outputFlags{}, "load", "uploads")
+	progress := app.display(outputFlags{}, "load", "uploads")
 	log := app.logger(outputFlags{loglevel: "info"})
 	var work sync.WaitGroup
 	for worker := range 8 {

@@ -6,7 +6,6 @@ import (
 	"math"
 	"time"
 
-	"pyrobundle/fetch"
 	"pyrobundle/load"
 	"pyrobundle/store"
 )
@@ -28,14 +27,19 @@ type report struct {
 	Annotations *annotationCounts `json:"annotations,omitempty"`
 	Estimate    *estimate         `json:"estimate,omitempty"`
 	LeftOut     int               `json:"left_out,omitempty"`
+	Gone        int               `json:"gone,omitempty"`
 	Foreign     int64             `json:"foreign,omitempty"`
+	BoxesLeft   int64             `json:"boxes_left_out,omitempty"`
+	UndoFile    string            `json:"undo_file,omitempty"`
 	Plan        []load.Planned    `json:"plan,omitempty"`
 	Unloadable  []problem         `json:"unloadable,omitempty"`
+	Kept        []problem         `json:"kept,omitempty"`
 	Drift       []problem         `json:"drift,omitempty"`
 	Problems    []problem         `json:"problems"`
 	Error       string            `json:"error,omitempty"` // what ended the run early
 
 	started time.Time
+	text    string // instead of a block
 }
 
 type sequenceCounts struct {
@@ -59,6 +63,7 @@ type imageCounts struct {
 	Downloaded int64 `json:"downloaded"`
 	Reused     int64 `json:"reused"`
 	Failed     int64 `json:"failed"`
+	Gone       int64 `json:"gone"`
 }
 
 type annotationCounts struct {
@@ -76,9 +81,9 @@ type estimate struct {
 }
 
 type problem struct {
-	Class      store.Class `json:"class"`
+	Class      store.Class `json:"class,omitempty"`
 	Kind       string      `json:"kind"`
-	ID         string      `json:"id"`
+	ID         string      `json:"id,omitempty"`
 	SequenceID int64       `json:"sequence_id,omitempty"`
 	Reason     string      `json:"reason"`
 }
@@ -96,16 +101,19 @@ func (a *app) newReport(command, bundle string, dryRun bool) *report {
 }
 
 // addFetch takes over what a fetch did.
-func (r *report) addFetch(result fetch.Result) {
+func (r *report) addFetch(result mirrored) {
+	r.Requests += result.requests
+	r.Bytes += result.bytes
 	s := result.Sequences
 	r.Sequences = &sequenceCounts{Total: s.Total, Successful: s.Successful, Failed: s.Failed, New: s.New, Updated: s.Updated, Unchanged: s.Unchanged}
 	r.Detections = &detectionCounts{Total: result.Detections}
 	i := result.Images
-	r.Images = &imageCounts{Total: i.Total, Downloaded: i.Downloaded, Reused: i.Reused, Failed: i.Failed}
+	r.Images = &imageCounts{Total: i.Total, Downloaded: i.Downloaded, Reused: i.Reused, Failed: i.Failed, Gone: i.Gone}
 	if e := result.Estimate; e != nil {
 		r.Estimate = &estimate{Images: e.Images, Bytes: e.Bytes, Seconds: seconds(e.Duration)}
 	}
 	r.LeftOut = result.LeftOut
+	r.Gone = result.Gone
 	r.Unloadable = problems(result.Unloadable)
 	r.Problems = append(r.Problems, problems(result.Problems)...)
 }
@@ -119,6 +127,9 @@ func (r *report) addLoad(result load.Result) {
 	r.Annotations = &annotationCounts{Created: n.Created, Updated: n.Updated, Unchanged: n.Unchanged, KeptReviewed: n.KeptReviewed, Failed: n.Failed}
 	r.Foreign = result.Foreign
 	r.Plan = result.Plan
+	r.BoxesLeft = result.BoxesLeftOut
+	r.UndoFile = result.UndoFile
+	r.Kept = problems(result.Kept)
 	r.Drift = problems(result.Drift)
 	r.Problems = append(r.Problems, problems(result.Problems)...)
 }
@@ -142,6 +153,9 @@ func (a *app) publish(r *report, asJSON, strict bool, ended error) error {
 	for _, p := range r.Unloadable {
 		a.say(p.line("not loadable as it is"))
 	}
+	for _, p := range r.Kept {
+		a.say(p.line("kept"))
+	}
 	for _, p := range r.Drift {
 		a.say(p.line("changed since it was loaded"))
 	}
@@ -158,6 +172,9 @@ func (a *app) publish(r *report, asJSON, strict bool, ended error) error {
 }
 
 func (p problem) line(label string) string {
+	if p.ID == "" {
+		return label + ": " + p.Reason
+	}
 	return label + ": " + store.Problem{Kind: p.Kind, ID: p.ID, SequenceID: p.SequenceID, Reason: p.Reason}.String()
 }
 
@@ -179,6 +196,9 @@ func (a *app) printReport(r *report, asJSON bool) error {
 		if err := a.print("Dry run: nothing was written; the figures say what would be.\n"); err != nil {
 			return err
 		}
+	}
+	if r.text != "" {
+		return a.print("%s", r.text)
 	}
 	if r.Annotations != nil {
 		a.say(r.loadSummary())
@@ -209,6 +229,12 @@ func (r *report) loadSummary() string {
 	if r.Foreign > 0 {
 		line += fmt.Sprintf("; %d sequences of another tool left alone", r.Foreign)
 	}
+	if r.BoxesLeft > 0 {
+		line += fmt.Sprintf("; %d boxes left out that the annotation API would refuse", r.BoxesLeft)
+	}
+	if r.UndoFile != "" {
+		line += "; replaced annotations are saved in " + r.UndoFile
+	}
 	return line
 }
 
@@ -229,6 +255,12 @@ Final Statistics:
   Images failed: %d
   Not loadable as they are: %d
 `, s.Total, s.Successful, s.Failed, s.New, s.Updated, s.Unchanged, i.Total, i.Downloaded, i.Reused, i.Failed, len(r.Unloadable))
+	if i.Gone > 0 {
+		block += fmt.Sprintf("  Images gone from the platform: %d\n", i.Gone)
+	}
+	if r.Gone > 0 {
+		block += fmt.Sprintf("  Sequences gone from the platform, kept: %d\n", r.Gone)
+	}
 	if r.LeftOut > 0 {
 		block += fmt.Sprintf("  Left out by --max-sequences: %d\n", r.LeftOut)
 	}

@@ -68,7 +68,7 @@ func TestIncompleteFailsOnlyWhenStrict(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			app, _, stderr := reportTestApp()
 			report := app.newReport("fetch", "b", false)
-			var result fetch.Result
+			var result mirrored
 			for _, class := range test.classes {
 				result.Problems = append(result.Problems, store.Problem{Class: class, Kind: "image", ID: "k", SequenceID: 7, Reason: "gone"})
 			}
@@ -100,9 +100,12 @@ func TestJSONReportHasTheDocumentedFields(t *testing.T) {
 	app, stdout, _ := reportTestApp()
 	report := app.newReport("import", "b", false)
 	report.Source, report.Target = "https://a", "https://b"
-	report.addFetch(fetch.Result{Images: fetch.Images{Total: 3, Downloaded: 1, Reused: 1, Failed: 1}, LeftOut: 1, Estimate: &fetch.Estimate{Images: 1}})
+	report.addFetch(mirrored{requests: 5, bytes: 6, Result: fetch.Result{
+		Images: fetch.Images{Total: 4, Downloaded: 1, Reused: 1, Failed: 1, Gone: 1}, LeftOut: 1, Gone: 1, Estimate: &fetch.Estimate{Images: 1},
+	}})
 	result := guideResult()
-	result.Foreign = 1
+	result.Foreign, result.BoxesLeftOut, result.UndoFile = 1, 2, "u"
+	result.Kept = []store.Problem{{Kind: "annotation", ID: "7", SequenceID: 7, Reason: "annotated"}}
 	result.Plan = []load.Planned{{SequenceID: 1}}
 	result.Drift = result.Problems
 	report.addLoad(result)
@@ -119,16 +122,17 @@ func TestJSONReportHasTheDocumentedFields(t *testing.T) {
 		t.Error("more than one JSON object")
 	}
 	want := map[string]any{
-		"command": "import", "bundle": "b", "source": "https://a", "target": "https://b", "dry_run": false, "seconds": 0.0, "requests": 0.0, "bytes": 0.0,
+		"command": "import", "bundle": "b", "source": "https://a", "target": "https://b", "dry_run": false, "seconds": 0.0, "requests": 5.0, "bytes": 6.0,
 		"sequences":   map[string]any{"total": 15.0, "successful": 14.0, "failed": 1.0, "new": 14.0, "updated": 0.0, "unchanged": 0.0},
 		"detections":  map[string]any{"total": 400.0, "created": 399.0, "existing": 0.0, "failed": 1.0},
-		"images":      map[string]any{"total": 3.0, "downloaded": 1.0, "reused": 1.0, "failed": 1.0},
+		"images":      map[string]any{"total": 4.0, "downloaded": 1.0, "reused": 1.0, "failed": 1.0, "gone": 1.0},
 		"annotations": map[string]any{"created": 14.0, "updated": 0.0, "unchanged": 0.0, "kept_reviewed": 2.0, "failed": 0.0},
 		"estimate":    map[string]any{"images": 1.0, "bytes": 0.0, "seconds": 0.0},
-		"left_out":    1.0, "foreign": 1.0, "error": "stopped",
+		"left_out":    1.0, "gone": 1.0, "foreign": 1.0, "boxes_left_out": 2.0, "undo_file": "u", "error": "stopped",
 	}
 	problem := []any{map[string]any{"class": "failed", "kind": "sequence", "id": "4242", "sequence_id": 4242.0, "reason": "3 of 31 detections not uploaded"}}
 	want["problems"], want["unloadable"], want["drift"] = problem, problem, problem
+	want["kept"] = []any{map[string]any{"kind": "annotation", "id": "7", "sequence_id": 7.0, "reason": "annotated"}}
 	want["plan"] = []any{map[string]any{"sequence_id": 1.0, "action": "", "detections": 0.0, "annotation": ""}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)

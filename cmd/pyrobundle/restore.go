@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -47,6 +48,7 @@ func runRestore(ctx context.Context, a *app, opts restoreOptions, file string) e
 	if err != nil {
 		return err
 	}
+	defer target.Close()
 	report := a.newReport("restore", "", false)
 	report.Target = target.BaseURL()
 	notRestored, err := load.Restore(ctx, target, file)
@@ -54,5 +56,6 @@ func runRestore(ctx context.Context, a *app, opts restoreOptions, file string) e
 	for _, reason := range notRestored {
 		report.Problems = append(report.Problems, problem{Class: store.Incomplete, Kind: "annotation", Reason: reason})
 	}
+	report.text = fmt.Sprintf("Restored the annotations of %s; %d of them not as they were.\n", file, len(notRestored))
 	return a.publish(report, opts.output.json, false, err)
 }

@@ -69,7 +69,7 @@ func runVerify(ctx context.Context, a *app, opts verifyOptions) error {
 	}
 	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
 
-	progress := a.progress(opts.output, "verify", "bytes")
+	progress := a.progress(opts.output, a.logger(opts.output), "verify", "bytes")
 	var seen, expected int64
 	found, err := bundle.Verify(ctx, store.VerifyOptions{
 		ReadData: opts.readData || opts.subset.parts > 0,
