@@ -3,13 +3,23 @@ GO            ?= go
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOFUMPT       ?= $(GO) run mvdan.cc/gofumpt@v0.12.0
 
-.PHONY: help build test race vet lint fmt fuzz bench torture demo check
+TARGETS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+
+.PHONY: help build dist test race vet lint fmt fuzz bench torture demo check
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 build: ## the static binary ./pyrobundle
 	CGO_ENABLED=0 $(GO) build -trimpath -o pyrobundle ./cmd/pyrobundle
+
+dist: ## static binaries of all platforms in dist/, with their checksums
+	rm -rf dist && mkdir dist
+	@for target in $(TARGETS); do \
+	  os=$${target%/*} arch=$${target#*/}; name=pyrobundle-$$os-$$arch; \
+	  [ $$os = windows ] && name=$$name.exe; echo $$name; \
+	  CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -ldflags "-s -w" -o dist/$$name ./cmd/pyrobundle || exit 1; done
+	cd dist && sha256sum pyrobundle-* > SHA256SUMS
 
 test: ## all tests
 	$(GO) test ./...
