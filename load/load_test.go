@@ -105,7 +105,7 @@ var noon = time.Date(2026, 8, 1, 12, 0, 0, 123456000, time.UTC)
 type world struct {
 	api    *sandbox.AnnotationAPI
 	client *annotation.Client
-	state  string
+	dir    string // for locks and undo files
 
 	// between may answer a request instead of the API, or before or after it; nil: the API alone.
 	between func(w http.ResponseWriter, r *http.Request, api http.Handler)
@@ -114,8 +114,8 @@ type world struct {
 func newWorld(t testing.TB, generation annotation.Generation) *world {
 	t.Helper()
 	w := &world{
-		api:   sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{Generation: string(generation)}),
-		state: t.TempDir(),
+		api: sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{Generation: string(generation)}),
+		dir: t.TempDir(),
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if w.between != nil {
@@ -144,7 +144,7 @@ func newWorld(t testing.TB, generation annotation.Generation) *world {
 func (w *world) config() load.Config {
 	return load.Config{
 		SourceAPI: "pyronear_french", Thresholds: annotate.Thresholds{IoU: .3, MinClusterSize: 1},
-		StateDir: w.state, Patience: time.Millisecond, Workers: 4,
+		StateDir: w.dir, Patience: time.Millisecond, Workers: 4,
 	}
 }
 

@@ -18,11 +18,13 @@ func TestWorkedOn(t *testing.T) {
 		change func(*annotation.SequenceAnnotation)
 		want   string
 	}{
-		"as generated":        {func(*annotation.SequenceAnnotation) {}, ""},
-		"imported":            {func(a *annotation.SequenceAnnotation) { a.ProcessingStage = "imported" }, ""},
-		"a later stage":       {func(a *annotation.SequenceAnnotation) { a.ProcessingStage = "seq_annotation_done" }, "it is at stage seq_annotation_done"},
-		"an unknown stage":    {func(a *annotation.SequenceAnnotation) { a.ProcessingStage = "under_annotation" }, "it is at stage under_annotation"},
-		"contributors":        {func(a *annotation.SequenceAnnotation) { a.Contributors = []annotation.Contributor{{ID: 1, Username: "ana"}} }, `contributors ["ana"]`},
+		"as generated":     {func(*annotation.SequenceAnnotation) {}, ""},
+		"imported":         {func(a *annotation.SequenceAnnotation) { a.ProcessingStage = "imported" }, ""},
+		"a later stage":    {func(a *annotation.SequenceAnnotation) { a.ProcessingStage = "seq_annotation_done" }, "it is at stage seq_annotation_done"},
+		"an unknown stage": {func(a *annotation.SequenceAnnotation) { a.ProcessingStage = "under_annotation" }, "it is at stage under_annotation"},
+		"contributors": {func(a *annotation.SequenceAnnotation) {
+			a.Contributors = []annotation.Contributor{{ID: 1, Username: "ana"}}
+		}, `contributors ["ana"]`},
 		"missed smoke":        {func(a *annotation.SequenceAnnotation) { a.HasMissedSmoke = true }, "missed smoke is marked"},
 		"unsure":              {func(a *annotation.SequenceAnnotation) { a.IsUnsure = true }, "it is marked unsure"},
 		"smoke type":          {func(a *annotation.SequenceAnnotation) { a.Document.Tracks[0].SmokeType = text("wildfire") }, "types are chosen"},
