@@ -1,0 +1,717 @@
+package load_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pyrobundle/annotate"
+	"pyrobundle/internal/httpapi"
+	"pyrobundle/internal/sandbox"
+	"pyrobundle/load"
+	"pyrobundle/load/annotation"
+	"pyrobundle/store"
+)
+
+// committedAndLost lets the API act and takes its answer away.
+func committedAndLost(r *http.Request, api http.Handler) {
+	api.ServeHTTP(httptest.NewRecorder(), r)
+	panic(http.ErrAbortHandler)
+}
+
+func is(r *http.Request, method, path string) bool {
+	return r.Method == method && strings.HasPrefix(r.URL.Path, "/api/v1"+path)
+}
+
+// TestE14_RetryAfterLostAnswerMakesNoSecondRow: of every write, the answer is lost once, after the API has acted.
+func TestE14_RetryAfterLostAnswerMakesNoSecondRow(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		bundle := matrixBundle()
+		var lost sync.Map
+		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+			if r.Method == http.MethodGet {
+				api.ServeHTTP(rw, r)
+				return
+			}
+			body, _ := io.ReadAll(r.Body) // of a test's own request
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			key := r.Method + r.URL.Path
+			if is(r, "POST", "/detections/") {
+				_, rest, _ := strings.Cut(string(body), `name="alert_api_id"`)
+				key += rest[:20]
+			}
+			if _, again := lost.LoadOrStore(key, true); !again {
+				committedAndLost(r, api)
+			}
+			api.ServeHTTP(rw, r)
+		}
+		result := w.run(t, bundle)
+		w.expect(t, "after the load", whole)
+		if want := (load.SequenceCounts{Total: 1, Successful: 1, New: 1}); result.Sequences != want {
+			t.Errorf("sequences = %+v, want %+v", result.Sequences, want)
+		}
+		if want := (load.DetectionCounts{Total: 3, Created: 3}); result.Detections != want {
+			t.Errorf("detections = %+v, want %+v", result.Detections, want)
+		}
+		if result.Annotations.Created != 1 {
+			t.Errorf("annotations = %+v, want 1 created", result.Annotations)
+		}
+		if n := len(w.api.Detections(0)); n != 3 {
+			t.Errorf("%d rows, want 3", n)
+		}
+	})
+}
+
+// TestE14_ASlowCommitOfTheOlderGenerationIsRepairedAtOnce: the answer is lost, the row appears only after both looks, so
+// the detection is made again; reading back shows two rows, and the later one goes.
+func TestE14_ASlowCommitOfTheOlderGenerationIsRepairedAtOnce(t *testing.T) {
+	w := newWorld(t, annotation.SeedEra)
+	var (
+		mu   sync.Mutex
+		held []byte // the body of the upload that hangs in the server
+		head http.Header
+	)
+	w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !is(r, "POST", "/detections/") {
+			api.ServeHTTP(rw, r)
+			return
+		}
+		body, _ := io.ReadAll(r.Body) // of a test's own request
+		if bytes.Contains(body, []byte("4101")) {
+			if head == nil {
+				held, head = body, r.Header.Clone()
+				panic(http.ErrAbortHandler)
+			}
+			if held != nil {
+				late := httptest.NewRequest(http.MethodPost, r.URL.Path, bytes.NewReader(held))
+				late.Header = head
+				api.ServeHTTP(httptest.NewRecorder(), late)
+				held = nil
+			}
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		api.ServeHTTP(rw, r)
+	}
+	w.run(t, matrixBundle())
+	w.expect(t, "after the load", whole)
+	if n := w.api.RequestsTo("DELETE /api/v1/detections/{detection_id}"); n != 1 {
+		t.Errorf("%d rows removed, want the second one", n)
+	}
+}
+
+// TestE14_SecondRowsOfAnEarlierToolAreRemoved, unless the annotation of a person may refer to them.
+func TestE14_SecondRowsOfAnEarlierToolAreRemoved(t *testing.T) {
+	for name, c := range map[string]struct {
+		reviewed bool
+		rows     int
+	}{
+		"the API's own annotation refers to both": {false, 3},
+		"a person's annotation":                   {true, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, annotation.SeedEra)
+			w.loadMatrix(t)
+			w.dropAnnotation(t)
+			sequence := w.api.Sequences()[0].ID
+			_, err := w.client.CreateDetection(t.Context(), annotation.NewDetection{
+				SequenceID: sequence, AlertAPIID: 4101, RecordedAt: noon.Add(30 * time.Second),
+				Predictions: annotate.Predict([]annotate.Box{{X1: .12, Y1: .1, X2: .32, Y2: .3, Confidence: .6}}),
+				Image:       []byte("\xff\xd8\xff\xe07-41-1.jpg"), FileName: "again.jpg", ContentType: "image/jpeg",
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			created, err := w.client.CreateAnnotation(t.Context(), annotation.NewAnnotation{
+				SequenceID: sequence, ProcessingStage: annotation.StageReadyToAnnotate,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if boxes := len(created.Document.Tracks[0].Boxes); boxes != 3 {
+				t.Fatalf("the API's own annotation has %d boxes, want 3, two of them of one detection", boxes)
+			}
+			if c.reviewed {
+				w.edit(t, review)
+			}
+			w.run(t, matrixBundle())
+			if n := len(w.api.Detections(0)); n != c.rows {
+				t.Errorf("%d rows, want %d", n, c.rows)
+			}
+			if !c.reviewed {
+				w.expect(t, "after the load", whole)
+			}
+			w.api.ResetCounters()
+			w.run(t, matrixBundle())
+			if n := w.api.Writes(); n != 0 {
+				t.Errorf("the second load wrote %d times", n)
+			}
+		})
+	}
+}
+
+// TestE13_EveryCallIsTriedAgain: each route answers 503 the first time, before it acts.
+func TestE13_EveryCallIsTriedAgain(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		var refused sync.Map
+		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+			if _, again := refused.LoadOrStore(r.Method+r.URL.Path, true); !again {
+				http.Error(rw, "try later", http.StatusServiceUnavailable)
+				return
+			}
+			api.ServeHTTP(rw, r)
+		}
+		w.run(t, matrixBundle())
+		w.expect(t, "after the load", whole)
+	})
+}
+
+// TestE11_AnAnnotationIsWithheldUntilAllDetectionsAreThere, and the next run completes it.
+func TestE11_AnAnnotationIsWithheldUntilAllDetectionsAreThere(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+			if is(r, "POST", "/detections/") {
+				body, _ := io.ReadAll(r.Body) // of a test's own request
+				if bytes.Contains(body, []byte("4101")) {
+					rw.Header().Set("Content-Type", "application/json")
+					rw.WriteHeader(http.StatusInternalServerError)
+					_, _ = io.WriteString(rw, `{"detail":"Data was corrupted during upload"}`)
+					return
+				}
+				r.Body = io.NopCloser(bytes.NewReader(body))
+			}
+			api.ServeHTTP(rw, r)
+		}
+		result := w.run(t, matrixBundle())
+		if want := (load.SequenceCounts{Total: 1, Failed: 1}); result.Sequences != want {
+			t.Errorf("sequences = %+v, want %+v", result.Sequences, want)
+		}
+		if want := (load.DetectionCounts{Total: 3, Created: 2, Failed: 1}); result.Detections != want {
+			t.Errorf("detections = %+v, want %+v", result.Detections, want)
+		}
+		if len(w.api.Annotations()) != 0 || result.Annotations.Failed != 1 {
+			t.Errorf("annotations: %v, counted %+v", w.api.Annotations(), result.Annotations)
+		}
+		if len(result.Problems) != 1 || result.Problems[0].Class != store.Failed ||
+			!strings.HasPrefix(result.Problems[0].String(), "sequence 41: 1 of 3 detections not uploaded: detection 4101: POST /api/v1/detections/: 500") ||
+			!strings.HasSuffix(result.Problems[0].Reason, "run load again to complete it") {
+			t.Errorf("problems = %v", result.Problems)
+		}
+
+		w.between = nil
+		if again := w.run(t, matrixBundle()); again.Sequences.Updated != 1 || again.Annotations.Created != 1 {
+			t.Errorf("again: %+v, %+v", again.Sequences, again.Annotations)
+		}
+		w.expect(t, "after the second load", whole)
+	})
+}
+
+// TestE12_ASequenceOfOneDetectionFailsLikeAnyOther.
+func TestE12_ASequenceOfOneDetectionFailsLikeAnyOther(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	bundle := &inMemory{}
+	bundle.add(41, noon, "[(.1,.1,.3,.3,.5)]")
+	clear(bundle.images)
+	result := w.run(t, bundle)
+	if result.Sequences.Failed != 1 || len(result.Problems) != 1 ||
+		!strings.Contains(result.Problems[0].Reason, "1 of 1 detections not uploaded: detection 4100: find its image: not in the bundle") {
+		t.Errorf("%+v, problems %v", result.Sequences, result.Problems)
+	}
+	if n := len(w.api.Annotations()); n != 0 {
+		t.Errorf("%d annotations", n)
+	}
+}
+
+// TestE10_OneFailureIsCountedAndTheOthersAreDone.
+func TestE10_OneFailureIsCountedAndTheOthersAreDone(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	bundle := &inMemory{}
+	bundle.add(41, noon, drifting(2)...)
+	bundle.add(42, noon, drifting(2)...).Camera = nil
+	bundle.add(43, noon, drifting(2)...)
+	result := w.run(t, bundle)
+	if want := (load.SequenceCounts{Total: 3, Successful: 2, Failed: 1, New: 2}); result.Sequences != want {
+		t.Errorf("sequences = %+v, want %+v", result.Sequences, want)
+	}
+	if len(result.Problems) != 1 || result.Problems[0].SequenceID != 42 || result.Problems[0].Class != store.Failed {
+		t.Errorf("problems = %v", result.Problems)
+	}
+}
+
+// TestE16_OneLoginIsEnough, and an expired token is replaced in mid-run (G8).
+func TestE16_OneLoginIsEnough(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	bundle := &inMemory{}
+	for i := range int64(8) {
+		bundle.add(41+i, noon, drifting(3)...)
+	}
+	w.run(t, bundle)
+	if n := w.api.RequestsTo("POST /api/v1/auth/login"); n != 0 {
+		t.Errorf("%d logins beside the one of Dial", n)
+	}
+	w.api.ExpireTokens()
+	w.run(t, bundle)
+	if n := w.api.RequestsTo("POST /api/v1/auth/login"); n != 1 {
+		t.Errorf("%d logins after the token expired, want 1", n)
+	}
+}
+
+// TestE20_ASequenceThatHasGrownIsCompleted: a live sequence was loaded when it was short.
+func TestE20_ASequenceThatHasGrownIsCompleted(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		short, long := &inMemory{}, &inMemory{}
+		short.add(41, noon, drifting(3)...)
+		long.add(41, noon, drifting(8)...).Sequence.LastSeenAt.Time = noon.Add(time.Hour)
+		w.run(t, short)
+		result := w.run(t, long)
+		if result.Sequences.Updated != 1 || result.Detections.Created != 5 || result.Annotations.Updated != 1 {
+			t.Errorf("%+v, %+v, %+v", result.Sequences, result.Detections, result.Annotations)
+		}
+		if boxes := len(w.api.Annotations()[0].Tracks[0].Boxes); boxes != 8 {
+			t.Errorf("the annotation has %d boxes, want 8", boxes)
+		}
+		if len(result.Drift) != 1 || !strings.HasPrefix(result.Drift[0].String(), "sequence 41: last_seen_at is ") {
+			t.Errorf("drift = %v", result.Drift)
+		}
+		if narrow := w.run(t, short); narrow.Sequences.Unchanged != 1 {
+			t.Errorf("a narrower bundle changed it: %+v", narrow.Sequences)
+		}
+	})
+}
+
+// TestE22_OtherThresholdsUpdateWithoutSendingThem: the API answers 500 to a PATCH with thresholds.
+func TestE22_OtherThresholdsUpdateWithoutSendingThem(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		w.loadMatrix(t)
+		for name, run := range map[string]func(...func(*load.Config)) load.Result{
+			"load":     func(c ...func(*load.Config)) load.Result { return w.run(t, matrixBundle(), c...) },
+			"annotate": func(c ...func(*load.Config)) load.Result { return w.regenerate(t, c...) },
+		} {
+			result := run(func(c *load.Config) { c.Thresholds.Confidence = .55 })
+			if result.Annotations.Updated != 1 || len(w.api.Annotations()[0].Tracks[0].Boxes) != 1 {
+				t.Errorf("%s: %+v, %+v", name, result.Annotations, w.api.Annotations()[0].Tracks)
+			}
+			if result = run(); result.Annotations.Updated != 1 {
+				t.Errorf("%s back: %+v", name, result.Annotations)
+			}
+			w.expect(t, name, whole)
+		}
+	})
+}
+
+// TestE23_AFailedLookIsNeverTakenForNothing: not of the sequences, the detections, or the annotation.
+func TestE23_AFailedLookIsNeverTakenForNothing(t *testing.T) {
+	for name, path := range map[string]string{
+		"sequences": "/sequences/", "detections": "/detections/", "annotation": "/annotations/sequences/",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, annotation.SeedEra)
+			w.loadMatrix(t)
+			w.edit(t, func(a *sandbox.AnnotationRow) { a.Stage = "imported" }) // so that the annotation is to be updated
+			before := w.state()
+			w.api.ResetCounters()
+			w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+				if is(r, "GET", path) {
+					http.Error(rw, "Traceback", http.StatusInternalServerError)
+					return
+				}
+				api.ServeHTTP(rw, r)
+			}
+			result := w.run(t, matrixBundle())
+			if result.Sequences.Failed != 1 || len(result.Problems) != 1 || result.Problems[0].Class != store.Failed {
+				t.Errorf("%+v, problems %v", result.Sequences, result.Problems)
+			}
+			w.between = nil
+			w.expect(t, "after the load", before)
+			if n := w.api.Writes(); n != 0 {
+				t.Errorf("%d writes", n)
+			}
+		})
+	}
+}
+
+// TestE26_ASplitSequenceIsLeftAlone even where its first lane is not there: adding it would show the same smoke twice.
+func TestE26_ASplitSequenceIsLeftAlone(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		w.addLane(t)
+		w.api.ResetCounters()
+		result := w.run(t, matrixBundle())
+		if result.Foreign != 1 || w.api.Writes() != 0 || len(result.Problems) != 1 || result.Problems[0].Class != store.Incomplete {
+			t.Errorf("foreign %d, %d writes, problems %v", result.Foreign, w.api.Writes(), result.Problems)
+		}
+		if insisted := w.run(t, matrixBundle(), func(c *load.Config) { c.RepairForeign = true }); insisted.Sequences.New != 1 {
+			t.Errorf("insisted: %+v", insisted.Sequences)
+		}
+	})
+}
+
+// TestALaneAddedByHandIsNoSplit: an annotator who adds an object does not make the sequence another tool's.
+func TestALaneAddedByHandIsNoSplit(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	w.loadMatrix(t)
+	w.addLane(t)
+	w.api.EditSequence(2, func(s *sandbox.SequenceRow) { s.IsManual = true })
+	if result := w.run(t, matrixBundle()); result.Foreign != 0 || result.Sequences.Unchanged != 1 {
+		t.Errorf("foreign %d, %+v", result.Foreign, result.Sequences)
+	}
+}
+
+// TestRepairForeignCompletesAndRemovesNothing.
+func TestRepairForeignCompletesAndRemovesNothing(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		w.loadMatrix(t)
+		w.api.EditDetection(w.detection(t, 4101), func(d *sandbox.DetectionRow) { d.Predictions, d.Others = nil, d.Predictions })
+		w.drop(t, 4102)
+		w.dropAnnotation(t)
+		result := w.run(t, matrixBundle(), func(c *load.Config) { c.RepairForeign = true })
+		if result.Foreign != 0 || result.Sequences.Updated != 1 || result.Detections.Created != 1 {
+			t.Errorf("foreign %d, %+v, %+v", result.Foreign, result.Sequences, result.Detections)
+		}
+		w.expect(t, "after the repair", otherBoxesRegenerated)
+	})
+}
+
+// TestE30_ADryRunTakesTheSameWay: it reads, compares and generates as a run does, and the plan comes true.
+func TestE30_ADryRunTakesTheSameWay(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		bundle := matrixBundle()
+		dry := w.run(t, bundle, func(c *load.Config) { c.DryRun = true })
+		if len(dry.Plan) != 1 || dry.Plan[0].Document == nil {
+			t.Fatalf("plan = %+v", dry.Plan)
+		}
+		boxes := dry.Plan[0].Document.Tracks[0].Boxes
+		if len(boxes) != 2 || boxes[0].DetectionID != -4100 || boxes[1].DetectionID != -4101 {
+			t.Errorf("boxes = %v, want those of detections 4100 and 4101, which have no ids yet", boxes)
+		}
+		wet := w.run(t, bundle)
+		if wet.Sequences != dry.Sequences || wet.Annotations != dry.Annotations {
+			t.Errorf("planned %+v, %+v; done %+v, %+v", dry.Sequences, dry.Annotations, wet.Sequences, wet.Annotations)
+		}
+	})
+}
+
+// TestADryRunFromListingsNeedsNoImages: import --dry-run has rows without images, and reads no image.
+func TestADryRunFromListingsNeedsNoImages(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	bundle := matrixBundle()
+	clear(bundle.images)
+	for i := range bundle.records[0].Frames {
+		bundle.records[0].Frames[i].Image = store.Hash{}
+	}
+	dry := w.run(t, bundle, func(c *load.Config) { c.DryRun, c.AssumeImages = true, true })
+	if len(dry.Plan) != 1 || dry.Plan[0].Detections != 3 || dry.Plan[0].Annotation != "create" || len(dry.Problems) != 0 {
+		t.Errorf("plan %+v, problems %v", dry.Plan, dry.Problems)
+	}
+	if _, err := load.Run(t.Context(), bundle, w.client, func() load.Config {
+		c := w.config()
+		c.AssumeImages = true
+		return c
+	}()); err == nil {
+		t.Error("images were assumed in a run that writes")
+	}
+}
+
+// TestE34_A409IsResolvedByLooking.
+func TestE34_A409IsResolvedByLooking(t *testing.T) {
+	t.Run("somebody uploads the same detection meanwhile", func(t *testing.T) {
+		w := newWorld(t, annotation.Newest)
+		var once atomic.Bool
+		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+			if is(r, "POST", "/detections/") && once.CompareAndSwap(false, true) {
+				body, _ := io.ReadAll(r.Body) // of a test's own request
+				twin := r.Clone(r.Context())
+				twin.Body = io.NopCloser(bytes.NewReader(body))
+				api.ServeHTTP(httptest.NewRecorder(), twin)
+				r.Body = io.NopCloser(bytes.NewReader(body))
+			}
+			api.ServeHTTP(rw, r)
+		}
+		result := w.run(t, matrixBundle())
+		if want := (load.DetectionCounts{Total: 3, Created: 2, Existing: 1}); result.Detections != want {
+			t.Errorf("detections = %+v, want %+v", result.Detections, want)
+		}
+		w.expect(t, "after the load", whole)
+	})
+	t.Run("the sequence is removed meanwhile", func(t *testing.T) {
+		eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+			w := newWorld(t, generation)
+			w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+				if is(r, "POST", "/detections/") {
+					gone := httptest.NewRequest(http.MethodDelete, "/api/v1/sequences/1?force=true", http.NoBody)
+					gone.Header = http.Header{"Authorization": r.Header["Authorization"]}
+					api.ServeHTTP(httptest.NewRecorder(), gone)
+				}
+				api.ServeHTTP(rw, r)
+			}
+			result := w.run(t, matrixBundle())
+			if len(result.Problems) != 1 || !strings.Contains(result.Problems[0].Reason, "its sequence was removed from the target meanwhile") {
+				t.Errorf("problems = %v", result.Problems)
+			}
+		})
+	})
+	t.Run("the sequence lies outside the days looked at", func(t *testing.T) {
+		eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+			w := newWorld(t, generation)
+			w.loadMatrix(t)
+			w.api.EditSequence(1, func(s *sandbox.SequenceRow) { s.RecordedAt = noon.AddDate(0, 0, -9) })
+			result := w.run(t, matrixBundle())
+			if result.Sequences.Unchanged != 1 || len(result.Drift) != 1 || !strings.Contains(result.Drift[0].Reason, "recorded_at is ") {
+				t.Errorf("%+v, drift %v, problems %v", result.Sequences, result.Drift, result.Problems)
+			}
+		})
+	})
+	t.Run("another camera's sequence outside the days looked at", func(t *testing.T) {
+		eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+			w := newWorld(t, generation)
+			w.prepareAlien(t)
+			w.api.EditSequence(1, func(s *sandbox.SequenceRow) { s.RecordedAt = noon.AddDate(0, 0, -9) })
+			result := w.run(t, matrixBundle())
+			if result.Sequences.Failed != 1 || !strings.Contains(result.Problems[0].Reason, "another sequence has this id") {
+				t.Errorf("%+v, problems %v", result.Sequences, result.Problems)
+			}
+		})
+	})
+	t.Run("somebody annotates meanwhile", func(t *testing.T) {
+		eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+			w := newWorld(t, generation)
+			var once atomic.Bool
+			w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+				if is(r, "POST", "/annotations/sequences/") && once.CompareAndSwap(false, true) {
+					body, _ := io.ReadAll(r.Body) // of a test's own request
+					twin := r.Clone(r.Context())
+					twin.Body = io.NopCloser(bytes.NewReader(body))
+					api.ServeHTTP(httptest.NewRecorder(), twin)
+					w.api.EditAnnotation(1, review)
+					r.Body = io.NopCloser(bytes.NewReader(body))
+				}
+				api.ServeHTTP(rw, r)
+			}
+			result := w.run(t, matrixBundle())
+			if result.Annotations.KeptReviewed != 1 {
+				t.Errorf("annotations = %+v", result.Annotations)
+			}
+			w.expect(t, "after the load", reviewed)
+		})
+	})
+}
+
+// TestAPersonWhoBeginsMeanwhileIsNotOverwritten: the list showed a machine's annotation, the reading right before the
+// update shows a person's.
+func TestAPersonWhoBeginsMeanwhileIsNotOverwritten(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		w.loadMatrix(t)
+		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+			if is(r, "GET", "/detections/") { // after the list, before the reading
+				w.api.EditAnnotation(1, review)
+			}
+			api.ServeHTTP(rw, r)
+		}
+		result := w.run(t, matrixBundle(), func(c *load.Config) { c.Thresholds.Confidence = .55 })
+		if result.Annotations.KeptReviewed != 1 {
+			t.Errorf("annotations = %+v", result.Annotations)
+		}
+		w.expect(t, "after the load", reviewed)
+		if len(result.Kept) != 1 || !strings.Contains(result.Kept[0].Reason, `stage seq_annotation_done, contributors ["ana"]`) {
+			t.Errorf("kept = %v", result.Kept)
+		}
+	})
+}
+
+// TestTwoMachinesAtOnce: the newer generation keeps them from making anything twice; with the older one a run after them
+// does.
+func TestTwoMachinesAtOnce(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		bundle := &inMemory{}
+		for i := range int64(12) {
+			bundle.add(41+i, noon.Add(time.Duration(i)*time.Minute), drifting(9)...)
+		}
+		var group sync.WaitGroup
+		for range 2 {
+			cfg := w.config()
+			cfg.StateDir = t.TempDir() // another machine's
+			group.Go(func() {
+				result, err := load.Run(t.Context(), bundle, w.client, cfg)
+				if err != nil {
+					t.Error(err)
+				}
+				consistent(t, result)
+			})
+		}
+		group.Wait()
+		w.run(t, bundle)
+		if n := len(w.api.Detections(0)); n != 12*9 {
+			t.Errorf("%d detections, want %d", n, 12*9)
+		}
+		if n := len(w.api.Sequences()); n != 12 {
+			t.Errorf("%d sequences, want 12", n)
+		}
+		w.api.ResetCounters()
+		if w.run(t, bundle); w.api.Writes() != 0 {
+			t.Errorf("%d writes when nothing was left to do", w.api.Writes())
+		}
+	})
+}
+
+// TestASecondRunOfThisMachineIsRefused while the first one lasts, and not after it.
+func TestASecondRunOfThisMachineIsRefused(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	reached, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+		if is(r, "POST", "/sequences/") {
+			once.Do(func() { close(reached); <-release })
+		}
+		api.ServeHTTP(rw, r)
+	}
+	var first sync.WaitGroup
+	first.Go(func() {
+		if _, err := load.Run(t.Context(), matrixBundle(), w.client, w.config()); err != nil {
+			t.Error(err)
+		}
+	})
+	<-reached
+	if _, err := load.Run(t.Context(), matrixBundle(), w.client, w.config()); !errors.Is(err, load.ErrTargetBusy) {
+		t.Errorf("second run: error = %v, want ErrTargetBusy", err)
+	}
+	dry := w.config()
+	dry.DryRun = true
+	if _, err := load.Run(t.Context(), matrixBundle(), w.client, dry); err != nil {
+		t.Errorf("dry run beside it: %v", err)
+	}
+	close(release)
+	first.Wait()
+	w.run(t, matrixBundle())
+}
+
+// TestCancelledRunStopsAtOnceAndTheNextCompletes.
+func TestCancelledRunStopsAtOnceAndTheNextCompletes(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		bundle := &inMemory{}
+		for i := range int64(20) {
+			bundle.add(41+i, noon.Add(time.Duration(i)*time.Minute), drifting(6)...)
+		}
+		goroutines := runtime.NumGoroutine()
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var uploads atomic.Int64
+		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+			if is(r, "POST", "/detections/") {
+				switch n := uploads.Add(1); {
+				case n == 40:
+					cancel()
+				case n > 40:
+					_, _ = io.Copy(io.Discard, r.Body) // else the server does not notice that we leave
+					<-r.Context().Done()               // a server that hangs
+					return
+				}
+			}
+			api.ServeHTTP(rw, r)
+		}
+		started := time.Now()
+		result, err := load.Run(ctx, bundle, w.client, w.config())
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("error = %v, want context.Canceled", err)
+		}
+		if took := time.Since(started); took > 5*time.Second { // generous: the machine may be busy; the server hangs for good
+			t.Errorf("it took %s", took)
+		}
+		consistent(t, result)
+		if result.Sequences.Failed != 0 || len(result.Problems) != 0 || result.Detections.Created == 0 {
+			t.Errorf("what was done: %+v, %+v, problems %v", result.Sequences, result.Detections, result.Problems)
+		}
+		w.client.Close()
+		for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines+4 && time.Now().Before(deadline); {
+			runtime.Gosched()
+		}
+		if n := runtime.NumGoroutine(); n > goroutines+4 { // the server's own
+			t.Errorf("%d goroutines, %d before", n, goroutines)
+		}
+
+		w.between = nil
+		if again := w.run(t, bundle); again.Sequences.Failed != 0 {
+			t.Errorf("again: %+v, problems %v", again.Sequences, again.Problems)
+		}
+		if n := len(w.api.Detections(0)); n != 20*6 {
+			t.Errorf("%d detections, want %d", n, 20*6)
+		}
+		if n := len(w.api.Annotations()); n != 20 {
+			t.Errorf("%d annotations, want 20", n)
+		}
+	})
+}
+
+// TestARefusedLoginEndsTheRun with one error, and counts nothing as failed.
+func TestARefusedLoginEndsTheRun(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	bundle := &inMemory{}
+	for i := range int64(20) {
+		bundle.add(41+i, noon, drifting(3)...)
+	}
+	w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+		if is(r, "POST", "/detections/") {
+			w.api.AddUser("admin", "another password now")
+			w.api.ExpireTokens()
+		}
+		api.ServeHTTP(rw, r)
+	}
+	result, err := load.Run(t.Context(), bundle, w.client, w.config())
+	if !errors.Is(err, httpapi.ErrUnauthorized) {
+		t.Errorf("error = %v, want ErrUnauthorized", err)
+	}
+	if result.Sequences.Failed != 0 || len(result.Problems) != 0 {
+		t.Errorf("%+v, problems %v", result.Sequences, result.Problems)
+	}
+	if strings.Contains(fmt.Sprint(err), "\n") || strings.Contains(fmt.Sprint(err), "admin12345") {
+		t.Errorf("error = %q", err)
+	}
+}
+
+// TestADeadTargetEndsTheRunWithOneMessage.
+func TestADeadTargetEndsTheRunWithOneMessage(t *testing.T) {
+	api := sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{})
+	server := httptest.NewServer(api)
+	client, err := annotation.Dial(t.Context(), annotation.Config{
+		BaseURL: server.URL, Login: "admin", Password: "admin12345",
+		Retry: httpapi.Retry{Attempts: 2, For: 50 * time.Millisecond, Base: time.Millisecond, Max: time.Millisecond},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server.Close()
+	bundle := &inMemory{}
+	for i := range int64(50) {
+		bundle.add(41+i, noon.AddDate(0, 0, int(i)), drifting(3)...)
+	}
+	result, err := load.Run(t.Context(), bundle, client, load.Config{
+		SourceAPI: "pyronear_french", Thresholds: annotate.Thresholds{MinClusterSize: 1}, StateDir: t.TempDir(),
+	})
+	if !errors.Is(err, httpapi.ErrUnreachable) || strings.Contains(fmt.Sprint(err), "\n") {
+		t.Errorf("error = %v, want ErrUnreachable, one line", err)
+	}
+	if len(result.Problems) > 2 {
+		t.Errorf("%d problems, first %v", len(result.Problems), result.Problems[0])
+	}
+}
