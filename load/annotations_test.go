@@ -195,7 +195,7 @@ func TestOverwriteSavesFirstAndRestorePutsBack(t *testing.T) {
 		}
 
 		// When the update arrives, the old document is on the disk already.
-		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 			if r.Method == http.MethodPatch {
 				saved, err := filepath.Glob(filepath.Join(w.dir, "undo", "*.jsonl"))
 				if err != nil || len(saved) != 1 {
@@ -205,9 +205,9 @@ func TestOverwriteSavesFirstAndRestorePutsBack(t *testing.T) {
 				}
 			}
 			api.ServeHTTP(rw, r)
-		}
+		})
 		result := w.overwrite(t)
-		w.between = nil
+		w.intercept(nil)
 		if result.Annotations.Updated != 1 || result.UndoFile == "" {
 			t.Fatalf("%+v, undo file %q", result.Annotations, result.UndoFile)
 		}
@@ -533,13 +533,13 @@ func TestAFailedDayOfRegenerateIsNamed(t *testing.T) {
 	bundle.add(41, noon, drifting(2)...)
 	bundle.add(42, noon.AddDate(0, 0, 1), drifting(2)...)
 	w.run(t, bundle)
-	w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+	w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 		if is(r, "GET", "/sequences/") && strings.HasPrefix(r.URL.Query().Get("recorded_at_gte"), "2026-08-01") {
 			http.Error(rw, "Traceback", http.StatusInternalServerError)
 			return
 		}
 		api.ServeHTTP(rw, r)
-	}
+	})
 	got := w.regenerate(t, func(c *load.Config) { c.Query.To = "2026-08-02" })
 	if got.Sequences.Total != 1 || len(got.Problems) != 1 || got.Problems[0].Kind != "day" || got.Problems[0].ID != "2026-08-01" {
 		t.Errorf("%+v, problems %v", got.Sequences, got.Problems)

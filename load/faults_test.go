@@ -39,7 +39,7 @@ func TestE14_RetryAfterLostAnswerMakesNoSecondRow(t *testing.T) {
 		w := newWorld(t, generation)
 		bundle := matrixBundle()
 		var lost sync.Map
-		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 			if r.Method == http.MethodGet {
 				api.ServeHTTP(rw, r)
 				return
@@ -55,7 +55,7 @@ func TestE14_RetryAfterLostAnswerMakesNoSecondRow(t *testing.T) {
 				committedAndLost(r, api)
 			}
 			api.ServeHTTP(rw, r)
-		}
+		})
 		result := w.run(t, bundle)
 		w.expect(t, "after the load", whole)
 		if want := (load.SequenceCounts{Total: 1, Successful: 1, New: 1}); result.Sequences != want {
@@ -82,7 +82,7 @@ func TestE14_ASlowCommitOfTheOlderGenerationIsRepairedAtOnce(t *testing.T) {
 		held []byte // the body of the upload that hangs in the server
 		head http.Header
 	)
-	w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+	w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 		mu.Lock()
 		defer mu.Unlock()
 		if !is(r, "POST", "/detections/") {
@@ -104,7 +104,7 @@ func TestE14_ASlowCommitOfTheOlderGenerationIsRepairedAtOnce(t *testing.T) {
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		api.ServeHTTP(rw, r)
-	}
+	})
 	w.run(t, matrixBundle())
 	w.expect(t, "after the load", whole)
 	if n := w.api.RequestsTo("DELETE /api/v1/detections/{detection_id}"); n != 1 {
@@ -167,13 +167,13 @@ func TestE13_EveryCallIsTriedAgain(t *testing.T) {
 	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
 		w := newWorld(t, generation)
 		var refused sync.Map
-		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 			if _, again := refused.LoadOrStore(r.Method+r.URL.Path, true); !again {
 				http.Error(rw, "try later", http.StatusServiceUnavailable)
 				return
 			}
 			api.ServeHTTP(rw, r)
-		}
+		})
 		w.run(t, matrixBundle())
 		w.expect(t, "after the load", whole)
 	})
@@ -183,7 +183,7 @@ func TestE13_EveryCallIsTriedAgain(t *testing.T) {
 func TestE11_AnAnnotationIsWithheldUntilAllDetectionsAreThere(t *testing.T) {
 	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
 		w := newWorld(t, generation)
-		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 			if is(r, "POST", "/detections/") {
 				body, _ := io.ReadAll(r.Body) // of a test's own request
 				if bytes.Contains(body, []byte("4101")) {
@@ -195,7 +195,7 @@ func TestE11_AnAnnotationIsWithheldUntilAllDetectionsAreThere(t *testing.T) {
 				r.Body = io.NopCloser(bytes.NewReader(body))
 			}
 			api.ServeHTTP(rw, r)
-		}
+		})
 		result := w.run(t, matrixBundle())
 		if want := (load.SequenceCounts{Total: 1, Failed: 1}); result.Sequences != want {
 			t.Errorf("sequences = %+v, want %+v", result.Sequences, want)
@@ -212,7 +212,7 @@ func TestE11_AnAnnotationIsWithheldUntilAllDetectionsAreThere(t *testing.T) {
 			t.Errorf("problems = %v", result.Problems)
 		}
 
-		w.between = nil
+		w.intercept(nil)
 		if again := w.run(t, matrixBundle()); again.Sequences.Updated != 1 || again.Annotations.Created != 1 {
 			t.Errorf("again: %+v, %+v", again.Sequences, again.Annotations)
 		}
@@ -326,18 +326,18 @@ func TestE23_AFailedLookIsNeverTakenForNothing(t *testing.T) {
 			w.edit(t, func(a *sandbox.AnnotationRow) { a.Stage = "imported" }) // so that the annotation is to be updated
 			before := w.state()
 			w.api.ResetCounters()
-			w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+			w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 				if is(r, "GET", path) {
 					http.Error(rw, "Traceback", http.StatusInternalServerError)
 					return
 				}
 				api.ServeHTTP(rw, r)
-			}
+			})
 			result := w.run(t, matrixBundle())
 			if result.Sequences.Failed != 1 || len(result.Problems) != 1 || result.Problems[0].Class != store.Failed {
 				t.Errorf("%+v, problems %v", result.Sequences, result.Problems)
 			}
-			w.between = nil
+			w.intercept(nil)
 			w.expect(t, "after the load", before)
 			if n := w.api.Writes(); n != 0 {
 				t.Errorf("%d writes", n)
@@ -435,7 +435,7 @@ func TestE34_A409IsResolvedByLooking(t *testing.T) {
 	t.Run("somebody uploads the same detection meanwhile", func(t *testing.T) {
 		w := newWorld(t, annotation.Newest)
 		var once atomic.Bool
-		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 			if is(r, "POST", "/detections/") && once.CompareAndSwap(false, true) {
 				body, _ := io.ReadAll(r.Body) // of a test's own request
 				twin := r.Clone(r.Context())
@@ -444,7 +444,7 @@ func TestE34_A409IsResolvedByLooking(t *testing.T) {
 				r.Body = io.NopCloser(bytes.NewReader(body))
 			}
 			api.ServeHTTP(rw, r)
-		}
+		})
 		result := w.run(t, matrixBundle())
 		if want := (load.DetectionCounts{Total: 3, Created: 2, Existing: 1}); result.Detections != want {
 			t.Errorf("detections = %+v, want %+v", result.Detections, want)
@@ -454,14 +454,14 @@ func TestE34_A409IsResolvedByLooking(t *testing.T) {
 	t.Run("the sequence is removed meanwhile", func(t *testing.T) {
 		eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
 			w := newWorld(t, generation)
-			w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+			w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 				if is(r, "POST", "/detections/") {
 					gone := httptest.NewRequest(http.MethodDelete, "/api/v1/sequences/1?force=true", http.NoBody)
 					gone.Header = http.Header{"Authorization": r.Header["Authorization"]}
 					api.ServeHTTP(httptest.NewRecorder(), gone)
 				}
 				api.ServeHTTP(rw, r)
-			}
+			})
 			result := w.run(t, matrixBundle())
 			if len(result.Problems) != 1 || !strings.Contains(result.Problems[0].Reason, "its sequence was removed from the target meanwhile") {
 				t.Errorf("problems = %v", result.Problems)
@@ -494,7 +494,7 @@ func TestE34_A409IsResolvedByLooking(t *testing.T) {
 		eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
 			w := newWorld(t, generation)
 			var once atomic.Bool
-			w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+			w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 				if is(r, "POST", "/annotations/sequences/") && once.CompareAndSwap(false, true) {
 					body, _ := io.ReadAll(r.Body) // of a test's own request
 					twin := r.Clone(r.Context())
@@ -504,7 +504,7 @@ func TestE34_A409IsResolvedByLooking(t *testing.T) {
 					r.Body = io.NopCloser(bytes.NewReader(body))
 				}
 				api.ServeHTTP(rw, r)
-			}
+			})
 			result := w.run(t, matrixBundle())
 			if result.Annotations.KeptReviewed != 1 {
 				t.Errorf("annotations = %+v", result.Annotations)
@@ -520,12 +520,12 @@ func TestAPersonWhoBeginsMeanwhileIsNotOverwritten(t *testing.T) {
 	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
 		w := newWorld(t, generation)
 		w.loadMatrix(t)
-		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 			if is(r, "GET", "/detections/") { // after the list, before the reading
 				w.api.EditAnnotation(1, review)
 			}
 			api.ServeHTTP(rw, r)
-		}
+		})
 		result := w.run(t, matrixBundle(), func(c *load.Config) { c.Thresholds.Confidence = .55 })
 		if result.Annotations.KeptReviewed != 1 {
 			t.Errorf("annotations = %+v", result.Annotations)
@@ -578,12 +578,12 @@ func TestASecondRunOfThisMachineIsRefused(t *testing.T) {
 	w := newWorld(t, annotation.Newest)
 	reached, release := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+	w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 		if is(r, "POST", "/sequences/") {
 			once.Do(func() { close(reached); <-release })
 		}
 		api.ServeHTTP(rw, r)
-	}
+	})
 	var first sync.WaitGroup
 	first.Go(func() {
 		if _, err := load.Run(t.Context(), matrixBundle(), w.client, w.config()); err != nil {
@@ -616,7 +616,7 @@ func TestCancelledRunStopsAtOnceAndTheNextCompletes(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var uploads atomic.Int64
-		w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 			if is(r, "POST", "/detections/") {
 				switch n := uploads.Add(1); {
 				case n == 40:
@@ -628,7 +628,7 @@ func TestCancelledRunStopsAtOnceAndTheNextCompletes(t *testing.T) {
 				}
 			}
 			api.ServeHTTP(rw, r)
-		}
+		})
 		started := time.Now()
 		result, err := load.Run(ctx, bundle, w.client, w.config())
 		if !errors.Is(err, context.Canceled) {
@@ -649,7 +649,7 @@ func TestCancelledRunStopsAtOnceAndTheNextCompletes(t *testing.T) {
 			t.Errorf("%d goroutines, %d before", n, goroutines)
 		}
 
-		w.between = nil
+		w.intercept(nil)
 		if again := w.run(t, bundle); again.Sequences.Failed != 0 {
 			t.Errorf("again: %+v, problems %v", again.Sequences, again.Problems)
 		}
@@ -669,13 +669,13 @@ func TestARefusedLoginEndsTheRun(t *testing.T) {
 	for i := range int64(20) {
 		bundle.add(41+i, noon, drifting(3)...)
 	}
-	w.between = func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+	w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 		if is(r, "POST", "/detections/") {
 			w.api.AddUser("admin", "another password now")
 			w.api.ExpireTokens()
 		}
 		api.ServeHTTP(rw, r)
-	}
+	})
 	result, err := load.Run(t.Context(), bundle, w.client, w.config())
 	if !errors.Is(err, httpapi.ErrUnauthorized) {
 		t.Errorf("error = %v, want ErrUnauthorized", err)

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,8 +108,19 @@ type world struct {
 	client *annotation.Client
 	dir    string // for locks and undo files
 
-	// between may answer a request instead of the API, or before or after it; nil: the API alone.
-	between func(w http.ResponseWriter, r *http.Request, api http.Handler)
+	between atomic.Pointer[interceptor]
+}
+
+// interceptor answers a request instead of the API, or has it do so.
+type interceptor func(w http.ResponseWriter, r *http.Request, api http.Handler)
+
+// intercept puts between before the API; nil: the API alone.
+func (w *world) intercept(between interceptor) {
+	if between == nil {
+		w.between.Store(nil)
+		return
+	}
+	w.between.Store(&between)
 }
 
 func newWorld(t testing.TB, generation annotation.Generation) *world {
@@ -118,8 +130,8 @@ func newWorld(t testing.TB, generation annotation.Generation) *world {
 		dir: t.TempDir(),
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if w.between != nil {
-			w.between(rw, r, w.api)
+		if between := w.between.Load(); between != nil {
+			(*between)(rw, r, w.api)
 			return
 		}
 		w.api.ServeHTTP(rw, r)
