@@ -160,6 +160,7 @@ func undisturbed(t *testing.T) Hash {
 }
 
 func TestKilledWriterLosesNothingCommitted(t *testing.T) {
+	t.Parallel()
 	kills := 20
 	if torture() {
 		kills = 400
@@ -318,6 +319,7 @@ func (d *recordingDisk) snap() {
 }
 
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	s := newSample(10, 5, 3000)
 	undisturbed := s.build(t, WriteOptions{SealSize: 60_000})
 	want := digestOf(t, undisturbed)
@@ -400,7 +402,7 @@ func TestPowerCut(t *testing.T) {
 	}
 	every := 1
 	if !torture() {
-		every = len(cuts)/150 + 1
+		every = len(cuts)/50 + 1
 	}
 	for i := 0; i < len(cuts); i += every {
 		c := cuts[i]
@@ -463,6 +465,7 @@ func lagging(data, index []byte) bool {
 
 // TestIndexCopiedBeforeTheShards: a copy made while a fetch ran has an older index and manifest than shards.
 func TestIndexCopiedBeforeTheShards(t *testing.T) {
+	t.Parallel()
 	s := newSample(10, 5, 3000)
 	path := filepath.Join(t.TempDir(), "b")
 	half := &sample{s.organizations, s.cameras, s.sequences[:4], s.images}
@@ -495,15 +498,6 @@ func TestIndexCopiedBeforeTheShards(t *testing.T) {
 	if got := shardSizes(t, path); !slices.Equal(got, sizes) {
 		t.Errorf("shards have %v bytes, had %v: their images were not adopted", got, sizes)
 	}
-}
-
-func shardSizes(t *testing.T, path string) []int64 {
-	t.Helper()
-	var sizes []int64
-	for _, e := range must(os.ReadDir(filepath.Join(path, imagesName))) {
-		sizes = append(sizes, must(e.Info()).Size())
-	}
-	return sizes
 }
 
 // failingDisk fails the operation of a given number, and all after it, as a full disk does; a write then comes half.
@@ -581,10 +575,15 @@ func (f *failingFile) Truncate(size int64) error {
 }
 
 func TestDiskFullAtEveryWrite(t *testing.T) {
+	t.Parallel()
 	s := newSample(4, 4, 2000)
 	counting := &failingDisk{left: 1 << 30}
 	want := digestOf(t, s.build(t, WriteOptions{SealSize: 12_000, disk: counting}))
-	for n := range counting.seen {
+	step := 1
+	if !torture() {
+		step = 3
+	}
+	for n := 0; n < counting.seen; n += step {
 		path := filepath.Join(t.TempDir(), "b")
 		w, err := OpenWriter(t.Context(), path, WriteOptions{Source: testSource(), SealSize: 12_000, disk: &failingDisk{left: n}})
 		if err == nil {
@@ -616,5 +615,5 @@ func TestDiskFullAtEveryWrite(t *testing.T) {
 			t.Fatalf("operation %d: digest %s, want %s", n, got, want)
 		}
 	}
-	t.Logf("%d operations failed one after another", counting.seen)
+	t.Logf("%d operations, each %dth failed", counting.seen, step)
 }

@@ -47,6 +47,7 @@ func setFileLimit(n uint64) error {
 }
 
 func TestFullDiskUnderTheIndex(t *testing.T) {
+	t.Parallel()
 	s := newSample(20, 4, 900)
 	whole := s.build(t, WriteOptions{})
 	want := digestOf(t, whole)

@@ -105,7 +105,7 @@ func prepareDirectory(path string, o WriteOptions) error {
 	}
 	switch {
 	case has(indexName):
-		return nil
+		return makeImages(path) // a copy may lack it while it was empty
 	case has(manifestName):
 		return mustBeBundle(path)
 	}
@@ -120,10 +120,17 @@ func prepareDirectory(path string, o WriteOptions) error {
 		}
 		return fmt.Errorf("%w: the directory holds something else (%s)", ErrNotBundle, e.Name())
 	}
-	if err := os.Mkdir(filepath.Join(path, imagesName), dirMode); err != nil && !os.IsExist(err) {
+	if err := makeImages(path); err != nil {
 		return err
 	}
 	return createIndex(path, o)
+}
+
+func makeImages(path string) error {
+	if err := os.Mkdir(filepath.Join(path, imagesName), dirMode); err != nil && !os.IsExist(err) {
+		return err
+	}
+	return nil
 }
 
 // createIndex makes an empty index under its temporary name, whose lock keeps a second creator out, and renames it.

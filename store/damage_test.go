@@ -92,6 +92,7 @@ type region struct {
 }
 
 func TestEveryByteIsGuarded(t *testing.T) {
+	t.Parallel()
 	s := newSample(12, 4, 700)
 	path := s.build(t, WriteOptions{SealSize: 16_000})
 	want := digestOf(t, path)
@@ -123,7 +124,7 @@ func TestEveryByteIsGuarded(t *testing.T) {
 				random := rand.New(rand.NewPCG(7, uint64(len(offsets))))
 				random.Shuffle(len(offsets), func(i, j int) { offsets[i], offsets[j] = offsets[j], offsets[i] })
 				if !torture() {
-					offsets = offsets[:min(len(offsets), 60)]
+					offsets = offsets[:min(len(offsets), 25)]
 				}
 				for _, at := range offsets {
 					flip := byte(1 << random.IntN(8))
@@ -275,6 +276,7 @@ func indexRegions(t *testing.T, data []byte) []region {
 }
 
 func TestTruncationIsFound(t *testing.T) {
+	t.Parallel()
 	s := newSample(12, 4, 700)
 	path := s.build(t, WriteOptions{SealSize: 16_000})
 	want := digestOf(t, path)

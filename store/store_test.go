@@ -510,6 +510,7 @@ func TestOpenTellsWhatIsNoBundle(t *testing.T) {
 }
 
 func TestLocks(t *testing.T) {
+	t.Parallel()
 	s := newSample(1, 1, 100)
 	path := s.build(t, WriteOptions{})
 	first, second := openForTest(t, path), openForTest(t, path)
@@ -613,4 +614,13 @@ func TestModes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func shardSizes(t *testing.T, path string) []int64 {
+	t.Helper()
+	var sizes []int64
+	for _, e := range must(os.ReadDir(filepath.Join(path, imagesName))) {
+		sizes = append(sizes, must(e.Info()).Size())
+	}
+	return sizes
 }
