@@ -170,6 +170,30 @@ func TestDeadImageHostLeavesTheAPIAlone(t *testing.T) {
 	})
 }
 
+// TestWaitsEndWhenTheCircuitOpens: nobody sits out a back-off of minutes for a host that is known to be dead.
+func TestWaitsEndWhenTheCircuitOpens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := newCircuit("host", ErrUnreachable, time.Minute)
+		opened, err := host.enter()
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(time.Second, func() {
+			host.failed(time.Now(), true, syscall.ECONNREFUSED)
+			if err := host.gaveUp(); !errors.Is(err, ErrUnreachable) {
+				t.Errorf("got %v", err)
+			}
+		})
+		start := time.Now()
+		if err := sleep(t.Context(), time.Hour, opened); err != nil || time.Since(start) != time.Second {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+		if _, err := host.enter(); !errors.Is(err, ErrUnreachable) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 func TestCircuitsAreBounded(t *testing.T) {
 	cs := circuits{byOrigin: map[string]*circuit{}}
 	for i := range 10 * maxCircuits {

@@ -137,6 +137,42 @@ func TestTokensThatExpireOften(t *testing.T) {
 	})
 }
 
+// TestTokenThatExpiresBeforeTheSecondAttempt: the token that replaced the refused one served another request, then expired
+// too. That is no refusal of a fresh token.
+func TestTokenThatExpiresBeforeTheSecondAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{}
+		refused := 0
+		a.takes = func(token string, request int) bool {
+			if request == 2 { // the second attempt of the first request, which takes its time
+				a.mu.Unlock()
+				time.Sleep(time.Second)
+				a.mu.Lock()
+			}
+			if ok := request == 3 || token == "token-3"; !ok {
+				refused++
+				return false
+			}
+			return true
+		}
+		c := newAuthorised(t, a)
+		var all sync.WaitGroup
+		all.Go(func() {
+			if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		if err := c.JSON(t.Context(), Request{Path: "/y"}, nil); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+		if diff := cmp.Diff([]string{"token-1", "token-2", "token-2", "token-3"}, a.asked); diff != "" || refused != 2 {
+			t.Errorf("%d refused; (-want +got):\n%s", refused, diff)
+		}
+	})
+}
+
 func TestFreshTokenRefused(t *testing.T) {
 	for _, tc := range []struct {
 		name    string

@@ -107,5 +107,5 @@ func maskedQuery(u *url.URL, foreign bool) string {
 			values[name] = []string{masked}
 		}
 	}
-	return "?" + values.Encode()
+	return "?" + strings.ReplaceAll(values.Encode(), url.QueryEscape(masked), masked)
 }

@@ -251,7 +251,16 @@ func TestLogOfARequest(t *testing.T) {
 	if err := c.JSON(t.Context(), Request{Path: "/sequences/", Query: url.Values{"limit": {"10"}, "api_key": {"x"}}}, nil); err != nil {
 		t.Fatal(err)
 	}
-	want := "level=DEBUG msg=request api=platform method=GET path=\"/sequences/?api_key=%2A%2A%2A&limit=10\" status=200 bytes=3 attempt=1\n"
+	if _, _, err := c.Bytes(t.Context(), Request{Path: srv.URL + "/image?id=7&Sig=x"}); err != nil {
+		t.Fatal(err)
+	}
+	other := strings.Replace(srv.URL, "127.0.0.1", "localhost", 1)
+	if _, _, err := c.Bytes(t.Context(), Request{Path: other + "/image?anything=x"}); err != nil {
+		t.Fatal(err)
+	}
+	want := "level=DEBUG msg=request api=platform method=GET path=\"/sequences/?api_key=***&limit=10\" status=200 bytes=3 attempt=1\n" +
+		"level=DEBUG msg=request api=platform method=GET path=\"" + srv.URL + "/image?Sig=***&id=7\" status=200 bytes=3 attempt=1\n" +
+		"level=DEBUG msg=request api=platform method=GET path=" + other + "/image?*** status=200 bytes=3 attempt=1\n"
 	if diff := cmp.Diff(want, log.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

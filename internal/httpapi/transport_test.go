@@ -36,6 +36,10 @@ func TestDeadlines(t *testing.T) {
 		want    string
 	}{
 		{"no headers", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, headerTimeout, "GET /x: net/http: timeout awaiting response headers"},
+		{"body never begins", func(w http.ResponseWriter, r *http.Request) {
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}, idleTimeout, "GET /x: unusable answer: " + errIdle.Error()},
 		{"body stalls", drip(time.Hour), idleTimeout, "GET /x: unusable answer: " + errIdle.Error()},
 		{"body trickles", drip(10 * time.Second), paceWindow, "GET /x: unusable answer: " + errPace.Error()},
 	} {
@@ -178,6 +182,27 @@ func TestLimitsOfAnswers(t *testing.T) {
 	t.Run("braces in strings are no depth", func(t *testing.T) {
 		if tooDeep([]byte(`["` + strings.Repeat(`[{\"`, 1000) + `"]`)) {
 			t.Error("too deep")
+		}
+	})
+}
+
+// TestTruncatedAnswerOfAnyTransport: net/http notices by itself; a transport that does not is no excuse.
+func TestTruncatedAnswerOfAnyTransport(t *testing.T) {
+	tr := roundTripper(func(r *http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusOK, ContentLength: 100, Body: io.NopCloser(strings.NewReader("only this")), Request: r}, nil
+	})
+	_, _, err := New(Config{BaseURL: base, Transport: tr, Retry: once}).Bytes(t.Context(), Request{Path: "/x"})
+	if want := "GET /x: unusable answer: 9 bytes of 100: unexpected EOF"; !errors.Is(err, io.ErrUnexpectedEOF) || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestPageInsteadOfAnImageIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, tr := newNetwork(t, inTurn(text(http.StatusOK, "\n<HTML><title>welcome to our hotel"), text(http.StatusOK, "jpeg")))
+		got, _, err := New(Config{BaseURL: base, Transport: tr}).Bytes(t.Context(), Request{Path: "/x"})
+		if err != nil || string(got) != "jpeg" {
+			t.Errorf("%q, %v", got, err)
 		}
 	})
 }
