@@ -40,6 +40,9 @@ func (p pending) any() bool { return len(p.images)+len(p.keys) > 0 }
 // lockTimeout is how long an open waits for another process to let go of the bundle.
 const lockTimeout = time.Second
 
+// growth is by how much the index's file grows at once, in bytes: bbolt's own 16 MiB would outweigh a small bundle.
+const growth = 512 << 10
+
 // Open opens the bundle at path read-only, with a shared lock; several may read at once, from read-only media too.
 //
 // It returns ErrNotBundle, ErrVersion, ErrLocked or ErrCorrupt, wrapped; a path that does not exist is fs.ErrNotExist.
@@ -129,6 +132,9 @@ func openIndex(path string, readOnly bool) (db *bbolt.DB, err error) {
 		return nil, err
 	}
 	db, err = bbolt.Open(file, fileMode, indexOptions(readOnly))
+	if err == nil {
+		db.AllocSize = growth
+	}
 	switch {
 	case errors.Is(err, bbolterrors.ErrTimeout) && readOnly:
 		return nil, fmt.Errorf("%w: it is being written to (a running fetch?); try again when that has ended", ErrLocked)
