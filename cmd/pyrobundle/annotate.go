@@ -60,7 +60,11 @@ func newAnnotateCommand(a *app) *cobra.Command {
 
 func runRegenerate(ctx context.Context, a *app, command string, opts regenerateOptions, from, to store.Day) error {
 	log := a.logger(opts.output)
-	target, err := a.dialTarget(ctx, opts.target, opts.run.connect, log)
+	env, err := a.environment(opts.run.connect.envFile, log)
+	if err != nil {
+		return err
+	}
+	target, err := dialTarget(ctx, opts.target, opts.run.connect, env, log)
 	if err != nil {
 		return err
 	}

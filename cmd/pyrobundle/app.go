@@ -7,9 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 )
 
@@ -44,6 +46,8 @@ func (a *app) command() *cobra.Command {
 			cmd.SetOut(a.stderr)
 			return errors.Join(cmd.Help(), usagef("say which command to run"))
 		},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.flagsFromEnvironment(cmd.Flags()) },
+
 		SilenceErrors: true,
 		SilenceUsage:  true,
 
@@ -69,6 +73,21 @@ never be online together:
 
 The bundle is a directory (default pyronear.bundle/), to be copied as it is. Running a command again is always safe
 and is the way to resume. Results go to stdout, logs and progress to stderr.`
+
+// flagsFromEnvironment sets the flags that the command line does not: --max-workers by PYROBUNDLE_MAX_WORKERS, and so on.
+func (a *app) flagsFromEnvironment(flags *pflag.FlagSet) (err error) {
+	flags.VisitAll(func(flag *pflag.Flag) {
+		name := "PYROBUNDLE_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		value, _ := a.lookupEnv(name)
+		if err != nil || flag.Changed || value == "" {
+			return
+		}
+		if setErr := flags.Set(flag.Name, value); setErr != nil {
+			err = usagef("environment variable %s: %w", name, setErr)
+		}
+	})
+	return err
+}
 
 // rootArgs refuses an unknown command and names what may have been meant.
 func rootArgs(cmd *cobra.Command, args []string) error {

@@ -137,6 +137,20 @@ func TestUsageHintForFlagErrorsOnly(t *testing.T) {
 	}
 }
 
+func TestFlagsComeFromTheEnvironmentToo(t *testing.T) {
+	env := map[string]string{"PYROBUNDLE_DATE_FROM": "2024-01-02", "PYROBUNDLE_DATE_END": "2024-01-01"}
+	if got := pyrobundle(t, env, "fetch"); got.code != exitUsage || !strings.Contains(got.stderr, "2024-01-02 is after 2024-01-01") {
+		t.Errorf("both days from the environment: %+v", got)
+	}
+	if got := pyrobundle(t, env, "fetch", "--date-end", "2024-01-03"); strings.Contains(got.stderr, "is after") {
+		t.Errorf("the command line does not win: %+v", got)
+	}
+	env["PYROBUNDLE_MAX_WORKERS"] = "none"
+	if got := pyrobundle(t, env, "fetch"); got.code != exitUsage || !strings.Contains(got.stderr, "PYROBUNDLE_MAX_WORKERS: ") {
+		t.Errorf("a bad value: %+v, want wrong usage that names the variable", got)
+	}
+}
+
 func TestEveryHelpListsCodesAndAnExample(t *testing.T) {
 	app := newApp(&bytes.Buffer{}, &bytes.Buffer{}, lookup(nil), noon)
 	for _, cmd := range app.command().Commands() {

@@ -87,7 +87,11 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 		return err
 	}
 	log := a.logger(opts.output)
-	mirror, err := a.newMirror(opts.bundle, opts.fetch, opts.sourceAPI, opts.run, log)
+	env, err := a.environment(opts.run.connect.envFile, log)
+	if err != nil {
+		return err
+	}
+	mirror, err := a.newMirror(opts.bundle, opts.fetch, opts.sourceAPI, opts.run, env, log)
 	if err != nil {
 		return err
 	}
@@ -99,6 +103,9 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 	}
 	accounts, err := mirror.dial(ctx)
 	if err != nil {
+		return err
+	}
+	if err := mirror.open(ctx, accounts); err != nil {
 		return err
 	}
 	report := a.newReport("fetch", opts.bundle.path, opts.run.dryRun)

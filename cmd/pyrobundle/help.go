@@ -9,10 +9,9 @@ import (
 func help(intro, environment string, codes ...int) string {
 	var b strings.Builder
 	b.WriteString(strings.TrimSpace(intro))
-	if environment != "" {
-		b.WriteString("\n\nEnvironment:\n")
-		b.WriteString(strings.Trim(environment, "\n"))
-	}
+	b.WriteString("\n\nEnvironment:")
+	b.WriteString(environment)
+	b.WriteString(flagEnvironment)
 	b.WriteString("\n\nExit codes:")
 	for _, code := range codes {
 		fmt.Fprintf(&b, "\n  %3d  %s", code, exitMeaning(code))
@@ -29,6 +28,9 @@ const annotationEnvironment = `
   LOCAL_ANNOTATION_LOGIN, LOCAL_ANNOTATION_PASSWORD  for localhost, 127.0.0.1 and 127.0.1.1
   MAIN_ANNOTATION_LOGIN, MAIN_ANNOTATION_PASSWORD    for any other host
   ANNOTATOR_LOGIN, ANNOTATOR_PASSWORD                where those are unset`
+
+const flagEnvironment = `
+  PYROBUNDLE_<FLAG>  any flag that is not given, such as PYROBUNDLE_MAX_WORKERS=4`
 
 const networkEnvironment = `
   HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE  proxy and private certificates

@@ -11,6 +11,7 @@ import (
 
 	"pyrobundle/fetch"
 	"pyrobundle/fetch/platform"
+	"pyrobundle/internal/httpapi"
 	"pyrobundle/load"
 	"pyrobundle/store"
 )
@@ -76,12 +77,16 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 		return runRegenerate(ctx, a, "import", regenerateOptions{target: opts.target, annotation: opts.annotation, run: opts.run, output: opts.output}, from, to)
 	}
 	log := a.logger(opts.output)
-	mirror, err := a.newMirror(opts.bundle, opts.fetch, opts.sourceAPI, opts.run, log)
+	env, err := a.environment(opts.run.connect.envFile, log)
+	if err != nil {
+		return err
+	}
+	mirror, err := a.newMirror(opts.bundle, opts.fetch, opts.sourceAPI, opts.run, env, log)
 	if err != nil {
 		return err
 	}
 	// Before hours are spent on fetching: is there an annotation API to load into, and under which name?
-	target, err := a.dialTarget(ctx, opts.target, opts.run.connect, log)
+	target, err := dialTarget(ctx, opts.target, opts.run.connect, env, log)
 	if err != nil {
 		return err
 	}
@@ -98,6 +103,9 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 	}
 	cfg.SourceAPI, err = sourceAPI(opts.sourceAPI, accounts.clients[0].Source(), target.BaseURL())
 	if err != nil {
+		return err
+	}
+	if err := mirror.open(ctx, accounts); err != nil {
 		return err
 	}
 	run := importRun{app: a, opts: opts, mirror: mirror, accounts: accounts, target: target, load: cfg}
@@ -128,16 +136,25 @@ type importRun struct {
 	loaded  load.Result
 }
 
-// run fetches, then loads the range, and what this fetch completed outside of it. What could not be fetched is loaded by
-// the next run; what could be is loaded now.
+// run fetches, then loads the range, and what this fetch completed outside of it. A platform that goes away in the middle does
+// not keep back what it has given.
 func (r *importRun) run(ctx context.Context) (err error) {
 	fetching := r.app.progress(r.opts.output, r.load.Log, "fetch", "images")
 	r.mirror.config.Progress = fetching.add
 	r.fetched, err = r.mirror.run(ctx, r.accounts)
 	fetching.finish()
-	if err != nil {
+	if err != nil && !platformsFault(err) {
 		return err
 	}
+	return cmp.Or(r.loadFetched(ctx), err)
+}
+
+// platformsFault reports whether a fetch ended because of the platform: what is in the bundle can be loaded all the same.
+func platformsFault(err error) bool {
+	return errors.Is(err, httpapi.ErrUnreachable) || errors.Is(err, httpapi.ErrUnauthorized)
+}
+
+func (r *importRun) loadFetched(ctx context.Context) error {
 	bundle, err := openBundle(r.opts.bundle.path)
 	if err != nil {
 		return err
@@ -166,16 +183,9 @@ func (r *importRun) run(ctx context.Context) (err error) {
 
 // preview plans both phases from the platform's listings: no image is downloaded, nothing is written.
 func (r *importRun) preview(ctx context.Context) error {
-	have, err := openIfThere(r.opts.bundle.path)
-	if err != nil {
-		return err
-	}
-	if have != nil {
-		defer func() { _ = have.Close() }() // opened for reading: nothing can be lost
-	}
+	defer func() { _ = r.mirror.close() }() // opened for reading: nothing can be lost
 	looking := r.app.progress(r.opts.output, r.load.Log, "import", "sequences")
 	defer looking.finish()
-	r.mirror.config.Have = have
 	r.load.AssumeImages = true
 	r.load.Progress = looking.add
 	r.fetched.Problems = r.accounts.refused

@@ -117,7 +117,11 @@ func runLoad(ctx context.Context, a *app, opts loadOptions) error {
 	}
 	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
 
-	target, err := a.dialTarget(ctx, opts.target, opts.run.connect, log)
+	env, err := a.environment(opts.run.connect.envFile, log)
+	if err != nil {
+		return err
+	}
+	target, err := dialTarget(ctx, opts.target, opts.run.connect, env, log)
 	if err != nil {
 		return err
 	}
@@ -142,12 +146,8 @@ func runLoad(ctx context.Context, a *app, opts loadOptions) error {
 }
 
 // dialTarget logs in to the annotation API.
-func (a *app) dialTarget(ctx context.Context, flags targetFlags, connect connectFlags, log *slog.Logger) (*annotation.Client, error) {
+func dialTarget(ctx context.Context, flags targetFlags, connect connectFlags, env environment, log *slog.Logger) (*annotation.Client, error) {
 	address, err := apiAddress("url-api-annotation", flags.url)
-	if err != nil {
-		return nil, err
-	}
-	env, err := a.environment(connect.envFile, log)
 	if err != nil {
 		return nil, err
 	}

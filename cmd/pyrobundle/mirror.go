@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,15 +24,12 @@ type mirror struct {
 	accounts []platform.Account
 	client   platform.Config // but for the account
 	config   fetch.Config
+	writer   *store.Writer // while it is open
 }
 
 // newMirror checks everything that can be checked before a request is sent.
-func (a *app) newMirror(bundle bundleFlag, flags fetchFlags, source sourceAPIFlag, run runFlags, log *slog.Logger) (*mirror, error) {
+func (a *app) newMirror(bundle bundleFlag, flags fetchFlags, source sourceAPIFlag, run runFlags, env environment, log *slog.Logger) (*mirror, error) {
 	address, err := apiAddress("url-api-platform", flags.platformURL)
-	if err != nil {
-		return nil, err
-	}
-	env, err := a.environment(run.connect.envFile, log)
 	if err != nil {
 		return nil, err
 	}
@@ -80,32 +78,36 @@ type mirrored struct {
 	requests, bytes int64
 }
 
-// run fetches with each account into the bundle. With several accounts, one that fails is a problem of the report and the others
-// go on; with one, its error is the run's.
-func (m *mirror) run(ctx context.Context, accounts logins) (sum mirrored, err error) {
-	sum.Problems = accounts.refused
-	defer accounts.count(&sum)
+// open opens the bundle that the accounts are mirrored into; for a dry run the one there is, for reading.
+func (m *mirror) open(ctx context.Context, accounts logins) (err error) {
 	if m.config.DryRun {
-		have, err := openIfThere(m.bundle)
-		if err != nil {
-			return sum, err
-		}
-		if have != nil {
-			defer func() { _ = have.Close() }() // opened for reading: nothing can be lost
-		}
-		m.config.Have = have
-		return sum, m.each(ctx, accounts, &sum, func(client *platform.Client) (fetch.Result, error) {
-			return fetch.Run(ctx, client, nil, m.config)
-		})
+		m.config.Have, err = openIfThere(m.bundle)
+		return err
 	}
-	writer, err := store.OpenWriter(ctx, m.bundle, store.WriteOptions{Source: accounts.clients[0].Source(), Log: m.config.Log})
-	if err != nil {
-		return sum, err
+	m.writer, err = store.OpenWriter(ctx, m.bundle, store.WriteOptions{Source: accounts.clients[0].Source(), Log: m.config.Log})
+	return err
+}
+
+// close ends what open began. Of a bundle that was written, its error is one of the run.
+func (m *mirror) close() error {
+	switch {
+	case m.writer != nil:
+		return m.writer.Close()
+	case m.config.Have != nil:
+		return m.config.Have.Close()
 	}
-	err = m.each(ctx, accounts, &sum, func(client *platform.Client) (fetch.Result, error) {
-		return fetch.Run(ctx, client, writer, m.config)
+	return nil
+}
+
+// run fetches with each account into the opened bundle, and closes it. With several accounts, one that fails is a problem of the
+// report and the others go on; with one, its error is the run's.
+func (m *mirror) run(ctx context.Context, accounts logins) (sum mirrored, err error) {
+	defer func() { err = cmp.Or(err, m.close()) }()
+	defer accounts.count(&sum)
+	sum.Problems = accounts.refused
+	return sum, m.each(ctx, accounts, &sum, func(client *platform.Client) (fetch.Result, error) {
+		return fetch.Run(ctx, client, m.writer, m.config)
 	})
-	return sum, closing(writer, err)
 }
 
 // each runs one account after the other: the bundle has one writer, and the platform's limits are the host's, not the

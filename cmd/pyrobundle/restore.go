@@ -44,7 +44,12 @@ func newRestoreCommand(a *app) *cobra.Command {
 }
 
 func runRestore(ctx context.Context, a *app, opts restoreOptions, file string) error {
-	target, err := a.dialTarget(ctx, opts.target, opts.connect, a.logger(opts.output))
+	log := a.logger(opts.output)
+	env, err := a.environment(opts.connect.envFile, log)
+	if err != nil {
+		return err
+	}
+	target, err := dialTarget(ctx, opts.target, opts.connect, env, log)
 	if err != nil {
 		return err
 	}

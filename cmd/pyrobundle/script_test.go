@@ -3,9 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"crypto/sha256"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,9 +11,9 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -29,7 +26,8 @@ import (
 // The scripts of testdata/script drive the real binary, each process on its own. Beside pyrobundle they may run:
 //
 //	sandbox-annotation [-generation newest|seed] [-login L -password P]   an annotation API; prints its URL
-//	target URL state|writes|reset|review ID                               what that API holds, from outside
+//	sandbox-internet -authority FILE -bundle BUNDLE                       a proxy to the French platform and an annotation API
+//	target URL state|writes|reset|review ID|occupy ID                     what that API holds, from outside
 //	exits CODE PROGRAM ARGS...                                            succeeds if the program ends with the code
 //
 // and the commands
@@ -44,6 +42,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"pyrobundle":         main,
 		"sandbox-annotation": sandboxAnnotation,
+		"sandbox-internet":   sandboxInternet,
 		"target":             target,
 		"exits":              exits,
 	})
@@ -150,86 +149,6 @@ func running(ts *testscript.TestScript) servers {
 	return nil
 }
 
-// sandboxAnnotation is the program of that name: the sandbox's annotation API as a process of its own, with what target asks
-// for below /sandbox/.
-func sandboxAnnotation() {
-	generation := flag.String("generation", "newest", "")
-	login := flag.String("login", "", "")
-	password := flag.String("password", "", "")
-	flag.Parse()
-	api := sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{Generation: *generation, Login: *login, Password: *password})
-	mux := http.NewServeMux()
-	mux.Handle("/", api)
-	mux.HandleFunc("GET /sandbox/state", func(w http.ResponseWriter, _ *http.Request) { writeState(w, api) })
-	mux.HandleFunc("GET /sandbox/writes", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "writes", api.Writes()) })
-	mux.HandleFunc("POST /sandbox/reset", func(http.ResponseWriter, *http.Request) { api.ResetCounters() })
-	mux.HandleFunc("POST /sandbox/review", func(w http.ResponseWriter, r *http.Request) { review(w, api, r.FormValue("id")) })
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	server, err := listen(ctx, "127.0.0.1:0", mux)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	fmt.Println(server.url)
-	<-ctx.Done()
-	if err := server.close(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
-
-// writeState prints a line for each sequence, by platform id, with all that must be equal wherever it was loaded from.
-func writeState(w io.Writer, api *sandbox.AnnotationAPI) {
-	annotations := map[int64]sandbox.AnnotationRow{}
-	for _, row := range api.Annotations() {
-		annotations[row.SequenceID] = row
-	}
-	sequences := api.Sequences()
-	slices.SortFunc(sequences, func(a, b sandbox.SequenceRow) int { return int(a.AlertAPIID - b.AlertAPIID) })
-	for _, s := range sequences {
-		images, platformID := sha256.New(), map[int64]int64{}
-		detections := api.Detections(s.ID)
-		slices.SortFunc(detections, func(a, b sandbox.DetectionRow) int { return int(a.AlertAPIID - b.AlertAPIID) })
-		for _, d := range detections {
-			platformID[d.ID] = d.AlertAPIID
-			fmt.Fprintln(images, d.AlertAPIID, d.RecordedAt.UnixMicro(), d.SHA256, d.Predictions, d.Others)
-		}
-		tracks, stage := sha256.New(), "none"
-		annotation, found := annotations[s.ID]
-		if found {
-			stage = annotation.Stage
-		}
-		for _, track := range annotation.Tracks {
-			for _, box := range track.Boxes {
-				fmt.Fprintln(tracks, platformID[box.DetectionID], box.Box)
-			}
-			fmt.Fprintln(tracks)
-		}
-		fmt.Fprintf(w, "sequence %d source=%s camera=%q organization=%q detections=%d images=%x annotation=%s tracks=%d boxes=%x\n",
-			s.AlertAPIID, s.SourceAPI, s.CameraName, s.OrganisationName, len(detections), images.Sum(nil)[:6], stage, len(annotation.Tracks), tracks.Sum(nil)[:6])
-	}
-}
-
-// review leaves an annotation as a person at work does.
-func review(w http.ResponseWriter, api *sandbox.AnnotationAPI, platformID string) {
-	for _, s := range api.Sequences() {
-		if strconv.FormatInt(s.AlertAPIID, 10) != platformID {
-			continue
-		}
-		for _, row := range api.Annotations() {
-			if row.SequenceID == s.ID {
-				api.EditAnnotation(row.ID, func(a *sandbox.AnnotationRow) {
-					a.Stage, a.Contributors = "seq_annotation_done", []string{"jane"}
-				})
-				return
-			}
-		}
-	}
-	http.Error(w, "no annotation of sequence "+platformID, http.StatusNotFound)
-}
-
 // target is the program of that name: it asks sandbox-annotation.
 func target() {
 	if len(os.Args) < 3 {
@@ -256,6 +175,9 @@ func target() {
 	}
 }
 
+// interruptionLimit is what an interrupted program may take: a second by promise, and patience with a busy machine.
+const interruptionLimit = 4 * time.Second
+
 // exits is the program of that name. An interruption is passed on.
 func exits() {
 	want, err := strconv.Atoi(os.Args[1])
@@ -271,12 +193,20 @@ func exits() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	var interrupted atomic.Int64 // when, in Unix nanoseconds
 	go func() {
 		for s := range signals {
+			interrupted.Store(time.Now().UnixNano())
+			if os.Getenv("PASS_ON") == "TERM" { // which scripts cannot send
+				s = syscall.SIGTERM
+			}
 			_ = cmd.Process.Signal(s)
 		}
 	}()
 	_ = cmd.Wait()
+	if at := interrupted.Load(); at != 0 && time.Since(time.Unix(0, at)) > interruptionLimit {
+		fatalf("exits: the program ended %s after the interruption", time.Since(time.Unix(0, at)))
+	}
 	if got := cmd.ProcessState.ExitCode(); got != want {
 		fmt.Fprintf(os.Stderr, "exits: code %d, want %d\n", got, want)
 		os.Exit(1)
