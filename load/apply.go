@@ -30,6 +30,9 @@ func (r *run) createOrRecognise(want wanted, found found, out *outcome) (there, 
 	}
 	have := found.sequence
 	if have == nil {
+		if len(want.detections) == 0 { // annotators could do nothing with it
+			return there{}, incomplete{errNoFrames}
+		}
 		created, isNew, err := r.createSequence(want.sequence)
 		if err != nil {
 			return there{}, err

@@ -165,7 +165,10 @@ func postBare(b *testing.B, bundle *endless, client *annotation.Client) {
 			}
 		})
 	}
-	for record := range bundle.Sequences(b.Context(), store.Query{}) {
+	for record, err := range bundle.Sequences(b.Context(), store.Query{}) {
+		if err != nil {
+			b.Fatal(err)
+		}
 		created, err := client.CreateSequence(b.Context(), annotation.NewSequence{
 			SourceAPI: "pyronear_french", AlertAPIID: record.Sequence.ID, CameraID: 7, CameraName: "c", OrganisationID: 2,
 			OrganisationName: "o", RecordedAt: noon, LastSeenAt: noon,

@@ -73,6 +73,41 @@ func TestE14_RetryAfterLostAnswerMakesNoSecondRow(t *testing.T) {
 	})
 }
 
+// TestE14_ALostAnswerToAnUpdateIsLookedFor: the update is not repeated, because it has happened.
+func TestE14_ALostAnswerToAnUpdateIsLookedFor(t *testing.T) {
+	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
+		w := newWorld(t, generation)
+		w.loadMatrix(t)
+		w.api.ResetCounters()
+		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+			if r.Method == http.MethodPatch {
+				committedAndLost(r, api)
+			}
+			api.ServeHTTP(rw, r)
+		})
+		result := w.run(t, matrixBundle(), func(c *load.Config) { c.Thresholds.Confidence = .55 })
+		if result.Annotations.Updated != 1 || result.Sequences.Updated != 1 || w.api.Writes() != 1 {
+			t.Errorf("%+v, %+v, %d writes", result.Annotations, result.Sequences, w.api.Writes())
+		}
+	})
+}
+
+// TestASequenceWithoutImagesIsNotCreated: annotators could do nothing with it.
+func TestASequenceWithoutImagesIsNotCreated(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	bundle := matrixBundle()
+	for i := range bundle.records[0].Frames {
+		bundle.records[0].Frames[i] = store.Frame{Key: bundle.records[0].Frames[i].Key, Problem: "gone", Permanent: true}
+	}
+	result := w.run(t, bundle)
+	w.expect(t, "after the load", nothing)
+	if result.Sequences.Failed != 1 || len(result.Problems) != 2 || result.Problems[0].Class != store.Incomplete ||
+		result.Problems[0].String() != "sequence 41: 3 of 3 frames have no image in the bundle: gone" ||
+		result.Problems[1].String() != "sequence 41: not created: it has no frame with an image" || result.Problems[1].Class != store.Incomplete {
+		t.Errorf("%+v, problems %v", result.Sequences, result.Problems)
+	}
+}
+
 // TestE14_ASlowCommitOfTheOlderGenerationIsRepairedAtOnce: the answer is lost, the row appears only after both looks, so
 // the detection is made again; reading back shows two rows, and the later one goes.
 func TestE14_ASlowCommitOfTheOlderGenerationIsRepairedAtOnce(t *testing.T) {

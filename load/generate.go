@@ -110,7 +110,7 @@ func (r *run) write(v verdict, t there, seen *note, current *annotation.Sequence
 		}
 		return err
 	default:
-		_, err := r.dst.UpdateAnnotation(r.ctx, seen.id, annotation.AnnotationUpdate{
+		_, err := r.dst.UpdateAnnotation(r.ctx, seen.id, annotation.Update{
 			Document: doc, ProcessingStage: annotation.StageReadyToAnnotate,
 		})
 		return err

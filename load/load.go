@@ -39,7 +39,7 @@ type Target interface {
 
 	AnnotationOf(ctx context.Context, sequenceID int64) (*annotation.SequenceAnnotation, error)
 	CreateAnnotation(ctx context.Context, a annotation.NewAnnotation) (annotation.SequenceAnnotation, error)
-	UpdateAnnotation(ctx context.Context, id int64, u annotation.AnnotationUpdate) (annotation.SequenceAnnotation, error)
+	UpdateAnnotation(ctx context.Context, id int64, u annotation.Update) (annotation.SequenceAnnotation, error)
 	DeleteAnnotation(ctx context.Context, id int64) error
 }
 
@@ -109,6 +109,7 @@ func (r *run) sequence(record store.SequenceRecord, found found) outcome {
 
 // What single sequences end with.
 var (
-	errAlien   = errors.New("another sequence has this id") // DESIGN, promise 10
-	errNoBoxes = errors.New("no usable boxes to annotate")
+	errAlien    = errors.New("another sequence has this id") // DESIGN, promise 10
+	errNoBoxes  = errors.New("no usable boxes to annotate")
+	errNoFrames = errors.New("not created: it has no frame with an image")
 )

@@ -9,7 +9,8 @@ import (
 	"runtime"
 )
 
-// ErrTargetBusy: another process of this user on this machine is writing to the same annotation API.
+// ErrTargetBusy says that another process of this user on this machine is writing to the
+// same annotation API.
 var ErrTargetBusy = errors.New("another run on this machine is loading into it; try again when it has ended")
 
 // StateDir returns where the program keeps locks and undo files: $XDG_STATE_HOME/pyrobundle, else

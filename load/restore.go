@@ -135,7 +135,7 @@ func putBack(ctx context.Context, dst Target, sequenceID int64, current *annotat
 		})
 		return err
 	}
-	_, err := dst.UpdateAnnotation(ctx, current.ID, annotation.AnnotationUpdate{
+	_, err := dst.UpdateAnnotation(ctx, current.ID, annotation.Update{
 		Document: old.Document, ProcessingStage: stage, HasMissedSmoke: old.HasMissedSmoke, IsUnsure: old.IsUnsure,
 	})
 	return err

@@ -26,10 +26,10 @@ type Result struct {
 	Problems     []store.Problem // by sequence id
 }
 
-// SequenceCounts: Total is Successful and Failed; Successful is New, Updated and Unchanged.
+// SequenceCounts add up: Total is Successful and Failed; Successful is New, Updated and Unchanged.
 type SequenceCounts struct{ Total, Successful, Failed, New, Updated, Unchanged int64 }
 
-// DetectionCounts: Total is what the bundle has images for; with what was interrupted, it is more than the rest together.
+// DetectionCounts are of frames: Total is what the bundle has images for; with what was interrupted, it is more than the rest together.
 type DetectionCounts struct{ Total, Created, Existing, Failed int64 }
 
 // AnnotationCounts has each sequence at most once.

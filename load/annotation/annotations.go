@@ -101,8 +101,8 @@ func (c *Client) CreateAnnotation(ctx context.Context, a NewAnnotation) (Sequenc
 	return created, err
 }
 
-// AnnotationUpdate replaces what an annotation says. It has no thresholds: the API answers 500 to them here (contract E22).
-type AnnotationUpdate struct {
+// Update replaces what an annotation says. It has no thresholds: the API answers 500 to them here (contract E22).
+type Update struct {
 	Document        annotate.Document
 	ProcessingStage string
 	HasMissedSmoke  bool
@@ -111,7 +111,7 @@ type AnnotationUpdate struct {
 
 // UpdateAnnotation replaces an annotation; status 404 where there is none. It is not repeated after an ambiguous failure:
 // somebody may have worked on the annotation meanwhile.
-func (c *Client) UpdateAnnotation(ctx context.Context, id int64, u AnnotationUpdate) (SequenceAnnotation, error) {
+func (c *Client) UpdateAnnotation(ctx context.Context, id int64, u Update) (SequenceAnnotation, error) {
 	request, err := jsonRequest(http.MethodPatch, fmt.Sprintf("/api/v1/annotations/sequences/%d", id), map[string]any{
 		"annotation":       u.Document,
 		"processing_stage": u.ProcessingStage,

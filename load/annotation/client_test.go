@@ -308,7 +308,7 @@ func TestE22_UpdatesHaveNoThresholds(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, `{"access_token":"a.b.c","items":[],"pages":0}`)
 	}))
-	if _, err := client.UpdateAnnotation(t.Context(), 1, annotation.AnnotationUpdate{ProcessingStage: "ready_to_annotate"}); err != nil {
+	if _, err := client.UpdateAnnotation(t.Context(), 1, annotation.Update{ProcessingStage: "ready_to_annotate"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := client.CreateAnnotation(t.Context(), annotation.NewAnnotation{
@@ -338,11 +338,11 @@ func TestTimesAreAskedForInUTC(t *testing.T) {
 		_, _ = io.WriteString(w, `{"access_token":"a.b.c","items":[],"pages":0}`)
 	}))
 	zone := time.FixedZone("CEST", 7200)
-	for range client.Sequences(t.Context(), annotation.SequenceFilter{
+	for sequence, err := range client.Sequences(t.Context(), annotation.SequenceFilter{
 		SourceAPI: "pyronear_french", From: time.Date(2026, 8, 1, 2, 0, 0, 0, zone), To: time.Date(2026, 8, 2, 1, 59, 59, 999999000, zone),
 		CameraID: 7, PlatformAlertID: 41, Annotations: true,
 	}) {
-		t.Error("a sequence of nothing")
+		t.Errorf("a sequence of nothing: %+v, %v", sequence, err)
 	}
 	want := url.Values{
 		"source_api": {"pyronear_french"}, "recorded_at_gte": {"2026-08-01T00:00:00Z"}, "recorded_at_lte": {"2026-08-01T23:59:59.999999Z"},
