@@ -96,7 +96,11 @@ func TestEveryByteIsGuarded(t *testing.T) {
 	s := newSample(12, 4, 700)
 	path := s.build(t, WriteOptions{SealSize: 16_000})
 	want := digestOf(t, path)
-	for _, name := range []string{manifestName, indexName, shardName(1), shardName(3)} {
+	last := uint32(len(shardSizes(t, path)))
+	if last < 3 {
+		t.Fatalf("only %d shards", last)
+	}
+	for _, name := range []string{manifestName, indexName, shardName(1), shardName(last)} { // the last one is open
 		file := filepath.Join(path, filepath.FromSlash(name))
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -169,7 +173,10 @@ func shardRegions(data []byte) []region {
 			region{class: "padding", start: m.at.offset + m.at.size, end: m.end()})
 		position = m.end()
 	}
-	return append(out, region{class: "end of archive", start: position, end: int64(len(data))})
+	if position < int64(len(data)) {
+		out = append(out, region{class: "end of archive", start: position, end: int64(len(data))})
+	}
+	return out
 }
 
 // indexRegions classifies the bytes of an index by an own reading of bbolt's format.
@@ -315,6 +322,12 @@ func TestTruncationIsFound(t *testing.T) {
 			if found, _ := s.examine(t, path, want); !found {
 				t.Errorf("%s cut to %d of %d bytes is not found", name, size, len(data))
 			}
+			if w, err := OpenWriter(t.Context(), path, WriteOptions{}); !errors.Is(err, ErrCorrupt) {
+				t.Errorf("%s cut to %d of %d bytes is taken up: %v", name, size, len(data), err)
+				if err == nil {
+					closeWriter(t, w)
+				}
+			}
 		}
 		if err := os.Remove(file); err != nil {
 			t.Fatal(err)
@@ -369,7 +382,14 @@ func TestVerifyNamesTheAffectedSequences(t *testing.T) {
 	if shard == nil || len(shard.Sequences) == 0 || strings.Contains(fmt.Sprint(shard.Sequences), "1 2") {
 		t.Errorf("finding of the shard: %+v", shard)
 	}
+	end := shardSizes(t, path)[0]
+	patch(t, shardPath(path, 1), end-1, 1)
 	structure, err := b.Verify(t.Context(), VerifyOptions{})
+	if err != nil || !slices.ContainsFunc(structure.Findings, func(f Finding) bool { return f.Object == "shard 000001" }) {
+		t.Errorf("the end of a sealed shard: %+v, %v", structure.Findings, err)
+	}
+	patch(t, shardPath(path, 1), end-1, 0)
+	structure, err = b.Verify(t.Context(), VerifyOptions{})
 	if err != nil || len(structure.Findings) != len(report.Findings)-1 {
 		t.Errorf("without data: %+v, %v", structure.Findings, err)
 	}
@@ -470,5 +490,72 @@ func TestPageThatPointsToItself(t *testing.T) {
 	}
 	if branches == 0 {
 		t.Fatal("the sample has no branch page")
+	}
+}
+
+// TestTailIsAdoptedOrCut: what lies behind the committed end of the open shard is entered into the index as far as it is whole.
+func TestTailIsAdoptedOrCut(t *testing.T) {
+	t.Parallel()
+	lay := func(seed uint64, change func(member []byte) []byte) []byte {
+		data := imageBytes(seed, 700)
+		header := memberHeader(hashOf(data), JPEG, 700)
+		laid := append(header[:], data...)
+		return change(append(laid, make([]byte, padded(700)-700)...))
+	}
+	whole := func(m []byte) []byte { return m }
+	flip := func(at int) func([]byte) []byte {
+		return func(m []byte) []byte { m[at] ^= 4; return m }
+	}
+	known := newSample(2, 2, 300)
+	for _, tt := range []struct {
+		name    string
+		tail    [][]byte
+		adopted int
+	}{
+		{"nothing", nil, 0},
+		{"whole members", [][]byte{lay(1, whole), lay(2, whole)}, 2},
+		{"an incomplete last one", [][]byte{lay(1, whole), lay(2, func(m []byte) []byte { return m[:900] })}, 1},
+		{"no more than a header", [][]byte{lay(1, whole), lay(2, func(m []byte) []byte { return m[:512] })}, 1},
+		{"contents that do not match the name", [][]byte{lay(1, whole), lay(2, flip(600)), lay(3, whole)}, 1},
+		{"a damaged header", [][]byte{lay(1, whole), lay(2, flip(101)), lay(3, whole)}, 1},
+		{"padding that is not zero", [][]byte{lay(1, flip(512+701))}, 0},
+		{"zeros", [][]byte{make([]byte, 4096)}, 0},
+		{"an end of archive", [][]byte{lay(1, whole), make([]byte, endSize)}, 1},
+		{"the same image twice", [][]byte{lay(1, whole), lay(1, whole)}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := known.build(t, WriteOptions{})
+			want := digestOf(t, path)
+			before := shardSizes(t, path)[0]
+			f, err := os.OpenFile(shardPath(path, 1), os.O_WRONLY|os.O_APPEND, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = f.Write(bytes.Join(tt.tail, nil))
+			if err = errors.Join(err, f.Close()); err != nil {
+				t.Fatal(err)
+			}
+			b := openForTest(t, path)
+			report := verifyAll(t, b)
+			if len(report.Findings) > 0 || (len(report.Notes) == 0) != (tt.tail == nil) {
+				t.Errorf("before: %+v", report)
+			}
+			if err := b.Close(); err != nil {
+				t.Fatal(err)
+			}
+			w := openWriterForTest(t, path, WriteOptions{})
+			stats, err := w.Stats(t.Context())
+			if err != nil || stats.Images != int64(4+tt.adopted) {
+				t.Errorf("%d images, want %d; %v", stats.Images, 4+tt.adopted, err)
+			}
+			closeWriter(t, w)
+			if size := shardSizes(t, path)[0]; size != before+int64(tt.adopted)*(512+1024) {
+				t.Errorf("%d bytes, were %d", size, before)
+			}
+			mustBeSound(t, path)
+			if got := digestOf(t, path); got != want {
+				t.Errorf("digest %s, want %s", got, want)
+			}
+		})
 	}
 }

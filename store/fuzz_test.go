@@ -296,6 +296,7 @@ func TestBombs(t *testing.T) {
 		"many fields":                 must(c.compress(fill(head+`"a":1`, `,"b":1`, "}", size))),
 		"many fields in the sequence": must(c.compress(fill(`{"sequence":{"id":1,"started_at":"2026-01-01T00:00:00"`, `,"b":1`, "}}", size))),
 		"deep":                        must(c.compress(fill(head+`"a":`, "[", "", size))),
+		"a claim of 8 GiB":            binary.LittleEndian.AppendUint64([]byte{0x28, 0xB5, 0x2F, 0xFD, 0xE0}, 8<<30),
 		"a frame without its content": claim[:len(claim)-3],
 		"no frame":                    []byte("not zstd at all"),
 		"skippable frame":             {0x50, 0x2A, 0x4D, 0x18, 4, 0, 0, 0, 1, 2, 3, 4},

@@ -602,9 +602,9 @@ func TestModes(t *testing.T) {
 			return err
 		}
 		info, err := d.Info()
-		want := fs.FileMode(fileMode)
+		want := fs.FileMode(0o600)
 		if d.IsDir() {
-			want = dirMode
+			want = 0o700
 		}
 		if err == nil && info.Mode().Perm() != want {
 			t.Errorf("%s has mode %v", path, info.Mode())
