@@ -6,8 +6,6 @@ package platform
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -89,15 +87,9 @@ func newAPI(cfg Config, account Account, variables string) *httpapi.Client {
 // whoAmI is GET /login/validate; header, where given, receives the answer's.
 func whoAmI(ctx context.Context, api *httpapi.Client, header *http.Header) (identity, error) {
 	var who identity
-	body, h, err := api.Bytes(ctx, httpapi.Request{Method: http.MethodGet, Path: "/api/v1/login/validate"})
-	if err != nil {
+	request := httpapi.Request{Method: http.MethodGet, Path: "/api/v1/login/validate", Header: header}
+	if err := api.JSON(ctx, request, &who); err != nil {
 		return who, err
-	}
-	if err := json.Unmarshal(body, &who); err != nil {
-		return who, fmt.Errorf("ask who the account is: %w", err)
-	}
-	if header != nil {
-		*header = h
 	}
 	return who, nil
 }

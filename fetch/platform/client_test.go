@@ -303,3 +303,29 @@ func FuzzSequence(f *testing.F) {
 		}
 	})
 }
+
+// TestCutAnswerToWhoTheAccountIsDoesNotEndTheRun: half of a document, whole as far as HTTP can tell, is asked for again
+// like any other (E2).
+func TestCutAnswerToWhoTheAccountIsDoesNotEndTheRun(t *testing.T) {
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/v1/login/creds" {
+			_, _ = w.Write([]byte(`{"access_token":"t","token_type":"bearer"}`))
+			return
+		}
+		w.Header().Set("X-Pyrobundle-Source-Api", "alert_wildfire")
+		if asked++; asked == 1 {
+			_, _ = w.Write([]byte(`{"sub":2,"sco`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"sub":2,"scopes":["user"],"organization_id":5}`))
+	}))
+	defer server.Close()
+	client, err := Dial(t.Context(), Config{BaseURL: server.URL, Account: Account{Login: "a", Password: "b"}, Retry: quick()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if client.OrganizationID() != 5 || client.Source().API != "alert_wildfire" {
+		t.Errorf("organization %d, source %q", client.OrganizationID(), client.Source().API)
+	}
+}

@@ -78,7 +78,10 @@ func New(cfg Config) *Client {
 // JSON does the request and decodes a 2xx answer into out (nil: ignored). An answer that is HTML or broken JSON counts as
 // a failure to be tried again (pitfall E2), one of another shape than out as a final one. out is untouched on 204.
 func (c *Client) JSON(ctx context.Context, r Request, out any) error {
-	_, err := c.do(ctx, r, "application/json", func(res outcome) error { return decode(res, out) })
+	res, err := c.do(ctx, r, "application/json", func(res outcome) error { return decode(res, out) })
+	if err == nil && r.Header != nil {
+		*r.Header = res.header
+	}
 	return err
 }
 

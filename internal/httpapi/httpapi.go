@@ -86,7 +86,8 @@ type Request struct {
 	Body        func() (io.Reader, int64, error) // made anew for each attempt; length -1: unknown; nil: none; closed if it is an io.Closer
 	Idempotent  bool
 	NoAuth      bool
-	MaxBytes    int64 // of the answer, after decompression; 0: 64 MiB
+	MaxBytes    int64        // of the answer, after decompression; 0: 64 MiB
+	Header      *http.Header // receives the header of a 2xx answer; nil: not wanted
 }
 
 func (r Request) idempotent() bool {
