@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -185,5 +186,10 @@ func loadConfig(flags annotationFlags, run runFlags, log *slog.Logger) load.Conf
 		Workers:       run.workers,
 		DryRun:        run.dryRun,
 		Log:           log,
+		Patience:      min(lostAnswerPatience, run.connect.retryFor.duration/4),
 	}
 }
+
+// lostAnswerPatience is how long a write whose answer was lost gets to appear before it is looked for again. Who wants no
+// request repeated for long does not want to wait for that either: a short --retry-for shortens it.
+const lostAnswerPatience = 2 * time.Second
