@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -43,7 +44,7 @@ func newAnnotateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "annotate",
 		Short:   "Generate annotations for what an annotation API already has",
-		Long:    help(annotateIntro, annotationEnvironment+networkEnvironment, exitDone, exitError, exitUsage, exitFailures, exitRefused, exitInterrupted),
+		Long:    help(annotateIntro, slices.Concat(annotationVariables(), networkVariables()), exitDone, exitError, exitUsage, exitFailures, exitRefused, exitInterrupted),
 		Example: annotateExample,
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

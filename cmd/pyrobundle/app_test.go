@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pyrobundle/internal/httpapi"
+	"pyrobundle/load"
 	"pyrobundle/store"
 )
 
@@ -59,6 +60,7 @@ func TestExitCodeOfEveryKindOfError(t *testing.T) {
 		{"failures", &failuresError{command: "load", failed: 1}, 3},
 		{"refused", fmt.Errorf("log in: %w", httpapi.ErrUnauthorized), 4},
 		{"locked", fmt.Errorf("open: %w", store.ErrLocked), 5},
+		{"annotation API in use", fmt.Errorf("load: %w", load.ErrTargetBusy), 5},
 		{"damaged", fmt.Errorf("open: %w", store.ErrCorrupt), 6},
 		{"damaged because a shard is missing", fmt.Errorf("%w: %w", store.ErrCorrupt, fs.ErrNotExist), 6},
 		{"unknown format", fmt.Errorf("open: %w", store.ErrVersion), 6},

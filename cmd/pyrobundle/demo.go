@@ -46,7 +46,7 @@ func newDemoCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "demo",
 		Short:   "Show the whole way on synthetic data",
-		Long:    help(demoIntro, "", exitDone, exitError, exitUsage, exitFailures, exitInterrupted),
+		Long:    help(demoIntro, nil, exitDone, exitError, exitUsage, exitFailures, exitInterrupted),
 		Example: demoExample,
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.Context(), a, opts) },

@@ -18,7 +18,7 @@ func newDigestCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "digest",
 		Short:   "Print the digest of a bundle's content",
-		Long:    help(digestIntro, "", exitDone, exitError, exitUsage, exitLocked, exitDamaged, exitInterrupted),
+		Long:    help(digestIntro, nil, exitDone, exitError, exitUsage, exitLocked, exitDamaged, exitInterrupted),
 		Example: digestExample,
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runDigest(cmd.Context(), a, bundle) },

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -26,7 +27,7 @@ func (f *fetchFlags) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.platformURL, "url-api-platform", defaultPlatform, "platform API's `address`")
 	flags.Var(newChoice(&f.order, store.Ascending, store.Descending), "detections-order-by", "which end of a sequence the limit keeps")
 	flags.Var(newChoice(&f.riskScore, "extreme", "very_low", "low", "moderate", "high", "very_high", "none"), "risk-score",
-		"fire-weather class that the platform filters by; extreme filters nothing, none is not sent")
+		"fire-weather class that the platform filters by: very_low, low, moderate, high, very_high, extreme (filters nothing), none (not sent)")
 	flags.Var(&f.sequences, "sequence-list", "only these sequences: ids separated by commas, or a file of them")
 	flags.Var(newBounded(&f.maxSequences, 0, 0), "max-sequences", "at most so many sequences; 0 is all")
 	flags.StringVar(&f.accounts, "accounts", "", "`file` with the logins of several organizations: {\"login\": \"password\"}")
@@ -72,7 +73,7 @@ func newFetchCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "fetch",
 		Short:   "Mirror days of the platform into a bundle",
-		Long:    help(fetchIntro, platformEnvironment+networkEnvironment, exitDone, exitError, exitUsage, exitFailures, exitRefused, exitLocked, exitDamaged, exitInterrupted),
+		Long:    help(fetchIntro, slices.Concat(platformVariables(), networkVariables()), exitDone, exitError, exitUsage, exitFailures, exitRefused, exitLocked, exitDamaged, exitInterrupted),
 		Example: fetchExample,
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runFetch(cmd.Context(), a, opts) },

@@ -36,7 +36,7 @@ func (c *choice[T]) Set(s string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("want %s", strings.ReplaceAll(c.Type(), "|", ", "))
+	return fmt.Errorf("want %s", strings.ReplaceAll(c.words(), "|", ", "))
 }
 
 func (c *choice[T]) String() string {
@@ -46,8 +46,15 @@ func (c *choice[T]) String() string {
 	return string(*c.value)
 }
 
-// Type is the placeholder in help.
+// Type is the placeholder in help: the words themselves where they are few.
 func (c *choice[T]) Type() string {
+	if words := c.words(); len(words) <= 30 {
+		return words
+	}
+	return "name"
+}
+
+func (c *choice[T]) words() string {
 	words := make([]string, len(c.allowed))
 	for i, word := range c.allowed {
 		words[i] = string(word)

@@ -59,7 +59,7 @@ func newImportCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "import",
 		Short:   "Fetch days of the platform and load them, in one go",
-		Long:    help(importIntro, platformEnvironment+annotationEnvironment+networkEnvironment, exitDone, exitError, exitUsage, exitFailures, exitRefused, exitLocked, exitDamaged, exitInterrupted),
+		Long:    help(importIntro, slices.Concat(platformVariables(), annotationVariables(), networkVariables()), exitDone, exitError, exitUsage, exitFailures, exitRefused, exitLocked, exitDamaged, exitInterrupted),
 		Example: importExample,
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runImport(cmd.Context(), a, opts) },

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ func newInspectCommand(a *app) *cobra.Command {
 	cmd := inspectCommand(&opts, "inspect", "Say what a bundle holds", func(ctx context.Context, _ []string) error {
 		return a.inspect(opts, func(bundle *store.Bundle) error { return a.inspectSummary(ctx, bundle, opts.json) })
 	})
-	cmd.Long, cmd.Example = help(inspectIntro, "", inspectCodes()...), inspectExample
+	cmd.Long, cmd.Example = help(inspectIntro, nil, inspectCodes()...), inspectExample
 	cmd.AddCommand(
 		newInspectSequencesCommand(a), newInspectCamerasCommand(a), newInspectDaysCommand(a), newInspectProblemsCommand(a),
 		newInspectSequenceCommand(a), newInspectImageCommand(a),
@@ -55,9 +56,11 @@ func inspectCommand(opts *inspectOptions, use, short string, run func(ctx contex
 	cmd := &cobra.Command{
 		Use:   use,
 		Short: short,
-		Long:  help(short+".", "", inspectCodes()...),
+		Long:  help(short+".", nil, inspectCodes()...),
 		Args:  arguments(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, args []string) error { return run(cmd.Context(), args) },
+
+		Example: "  pyrobundle inspect " + strings.ReplaceAll(use, "ID", "4242") + " --bundle august.bundle",
 	}
 	opts.addFlags(cmd.Flags())
 	return cmd

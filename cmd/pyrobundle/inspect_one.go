@@ -109,6 +109,7 @@ func newInspectImageCommand(a *app) *cobra.Command {
 		})
 	})
 	cmd.Args = arguments(cobra.ExactArgs(1))
+	cmd.Example = "  pyrobundle inspect image 12-20260801103000-1a2b3c4d.jpg -o frame.jpg --bundle august.bundle"
 	cmd.Flags().StringVarP(&output, "output", "o", "", "`file` to write; - is standard output")
 	return cmd
 }

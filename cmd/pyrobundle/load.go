@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -97,7 +98,7 @@ func newLoadCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "load",
 		Short:   "Replay a bundle into an annotation API and generate annotations",
-		Long:    help(loadIntro, annotationEnvironment+networkEnvironment, exitDone, exitError, exitUsage, exitFailures, exitRefused, exitLocked, exitDamaged, exitInterrupted),
+		Long:    help(loadIntro, slices.Concat(annotationVariables(), networkVariables()), exitDone, exitError, exitUsage, exitFailures, exitRefused, exitLocked, exitDamaged, exitInterrupted),
 		Example: loadExample,
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runLoad(cmd.Context(), a, opts) },

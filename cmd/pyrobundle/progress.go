@@ -75,9 +75,9 @@ func (t *timed) finish() {
 
 func (a *app) display(o outputFlags, stage, unit string) progress {
 	tally := &tally{stage: stage, main: unit, started: a.now(), now: a.now}
-	_, noColor := a.lookupEnv("NO_COLOR")
+	noColor, _ := a.lookupEnv("NO_COLOR")
 	kind, _ := a.lookupEnv("TERM")
-	if !a.terminal || o.noProgress || o.json || noColor || kind == "dumb" {
+	if !a.terminal || o.noProgress || o.json || noColor != "" || kind == "dumb" {
 		return newLines(a.stderr, tally)
 	}
 	return newBar(a.stderr, tally)
@@ -180,7 +180,7 @@ type bar struct {
 	pb     *pb.ProgressBar
 }
 
-const barTemplate = `{{string . "stage"}} {{counters . }} {{bar . }} {{speed . "%s/s" ""}} {{rtime . "ETA %s" "" ""}} {{string . "others"}}`
+const barTemplate = `{{string . "stage"}} {{counters . }} {{bar . }} {{speed . "%s/s" ""}} {{rtime . "ETA %s" "in %s" "ETA ?"}} {{string . "others"}}`
 
 func newBar(s *screen, t *tally) *bar {
 	b := &bar{tally: t, screen: s}

@@ -69,6 +69,7 @@ func TestBarsOnlyWhereTheyAreWanted(t *testing.T) {
 		{"no terminal", false, nil, outputFlags{}, false},
 		{"dumb terminal", true, map[string]string{"TERM": "dumb"}, outputFlags{}, false},
 		{"NO_COLOR", true, map[string]string{"NO_COLOR": "1"}, outputFlags{}, false},
+		{"empty NO_COLOR", true, map[string]string{"NO_COLOR": ""}, outputFlags{}, true},
 		{"--no-progress", true, nil, outputFlags{noProgress: true}, false},
 		{"--json", true, nil, outputFlags{json: true}, false},
 	} {

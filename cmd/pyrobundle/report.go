@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -138,7 +140,10 @@ func (r *report) addLoad(result load.Result) {
 // also after an error or Ctrl-C: what was done counts.
 func (a *app) publish(r *report, asJSON, strict bool, ended error) error {
 	r.Seconds = seconds(a.now().Sub(r.started))
-	if ended != nil {
+	switch {
+	case errors.Is(ended, context.Canceled):
+		r.Error = "interrupted"
+	case ended != nil:
 		r.Error = ended.Error()
 	}
 	failed, incomplete := 0, 0

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -34,7 +35,7 @@ func newRestoreCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "restore FILE",
 		Short:   "Put back annotations that were overwritten",
-		Long:    help(restoreIntro, annotationEnvironment+networkEnvironment, exitDone, exitError, exitUsage, exitFailures, exitRefused, exitInterrupted),
+		Long:    help(restoreIntro, slices.Concat(annotationVariables(), networkVariables()), exitDone, exitError, exitUsage, exitFailures, exitRefused, exitInterrupted),
 		Example: restoreExample,
 		Args:    arguments(cobra.ExactArgs(1)),
 		RunE:    func(cmd *cobra.Command, args []string) error { return runRestore(cmd.Context(), a, opts, args[0]) },

@@ -44,7 +44,7 @@ func newServeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Answer a bundle as the platform API",
-		Long: help(serveIntro, "\n  the variable that --password-env names  password of --login", exitDone, exitError, exitUsage, exitLocked, exitDamaged) +
+		Long: help(serveIntro, []variable{{"the variable that --password-env names", "password of --login"}}, exitDone, exitError, exitUsage, exitLocked, exitDamaged) +
 			"\n\nBeing interrupted is how serving ends: it exits 0.",
 		Example: serveExample,
 		Args:    arguments(cobra.NoArgs),

@@ -16,7 +16,7 @@ type sourceAPIFlag struct{ name string }
 
 func (s *sourceAPIFlag) addFlags(flags *pflag.FlagSet) {
 	flags.Var(newChoice(&s.name, "", "pyronear_french", "alert_wildfire", "api_cenia"), "source-api",
-		"the annotation API's name for the platform; default by its host")
+		"the annotation API's name for the platform: pyronear_french, alert_wildfire, api_cenia; default by its host")
 }
 
 // sourceAPIOf returns the name that belongs to a known platform's host, otherwise nothing.

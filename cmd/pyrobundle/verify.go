@@ -39,7 +39,7 @@ func newVerifyCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "verify",
 		Short:   "Prove a bundle's integrity",
-		Long:    help(verifyIntro, "", exitDone, exitError, exitUsage, exitLocked, exitDamaged, exitInterrupted),
+		Long:    help(verifyIntro, nil, exitDone, exitError, exitUsage, exitLocked, exitDamaged, exitInterrupted),
 		Example: verifyExample,
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runVerify(cmd.Context(), a, opts) },

@@ -23,7 +23,7 @@ func newVersionCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print version and commit",
-		Long:    help("version prints which version of pyrobundle this is, and the commit it was built from.", "", exitDone, exitUsage),
+		Long:    help("version prints which version of pyrobundle this is, and the commit it was built from.", nil, exitDone, exitUsage),
 		Example: "  pyrobundle version --json",
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(*cobra.Command, []string) error { return runVersion(a, asJSON) },
