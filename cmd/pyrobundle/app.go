@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
+
+	"pyrobundle/internal/httpapi"
 )
 
 // app is what every command shares: the streams, the environment and the clock that main gives it.
@@ -117,6 +119,8 @@ func (a *app) complain(err error) {
 	case err == nil:
 	case errors.Is(err, context.Canceled):
 		a.say("pyrobundle: interrupted; run it again to go on")
+	case errors.Is(err, httpapi.ErrUnreachable) && !strings.Contains(err.Error(), "; check --"):
+		a.say("pyrobundle: " + err.Error() + "; what was done is kept: run it again when it answers")
 	default:
 		a.say("pyrobundle: " + err.Error())
 	}

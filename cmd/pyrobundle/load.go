@@ -171,7 +171,7 @@ func dialTarget(ctx context.Context, flags targetFlags, connect connectFlags, en
 		return nil, fmt.Errorf("log in to %s as %q: %w (check %sLOGIN and %sPASSWORD)", address, login, err,
 			annotationPrefix(address), annotationPrefix(address))
 	case err != nil:
-		return nil, fmt.Errorf("reach the annotation API at %s: %w; check --url-api-annotation and that it runs", address, err)
+		return nil, notReached("annotation API", address, "url-api-annotation", err)
 	}
 	log.Info("annotation API", "url", address, "generation", string(client.Generation()))
 	return client, nil

@@ -158,7 +158,11 @@ func (m *mirror) dial(ctx context.Context) (logins, error) {
 		cfg.Account = account
 		client, err := platform.Dial(ctx, cfg)
 		switch {
-		case err != nil && (len(m.accounts) == 1 || ctx.Err() != nil):
+		case err != nil && ctx.Err() != nil:
+			return logins{}, err
+		case err != nil && !errors.Is(err, httpapi.ErrUnauthorized): // the platform's affair, not the account's
+			return logins{}, notReached("platform", cfg.BaseURL, "url-api-platform", err)
+		case err != nil && len(m.accounts) == 1:
 			return logins{}, err
 		case err != nil:
 			lastErr = err

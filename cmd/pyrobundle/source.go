@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/pflag"
@@ -43,6 +44,15 @@ func sourceAPI(flag sourceAPIFlag, source store.Source, targetURL string) (strin
 	}
 	return "", usagef("the platform %s is not a known one: say with --source-api (pyronear_french, alert_wildfire, api_cenia) under which name its sequences go to %s",
 		source.URL, targetURL)
+}
+
+// notReached says of an API that could not be talked to at all where it was looked for, and what to check.
+func notReached(api, address, flag string, err error) error {
+	var answer *httpapi.Error
+	if errors.As(err, &answer) { // the steps that led to the request explain nothing
+		err = answer
+	}
+	return fmt.Errorf("reach the %s at %s: %w; check --%s and that it runs", api, address, err, flag)
 }
 
 // apiAddress reads an API's address as people paste it.
