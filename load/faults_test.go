@@ -73,6 +73,55 @@ func TestE14_RetryAfterLostAnswerMakesNoSecondRow(t *testing.T) {
 	})
 }
 
+// TestE14_ASlowCommitIsWaitedFor: the row is not there at the first look, and is at the second.
+func TestE14_ASlowCommitIsWaitedFor(t *testing.T) {
+	w := newWorld(t, annotation.SeedEra)
+	var (
+		mu      sync.Mutex
+		held    *http.Request // the upload that hangs in the server
+		uploads int
+	)
+	w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+		mu.Lock()
+		defer mu.Unlock()
+		if is(r, "POST", "/detections/") {
+			body, _ := io.ReadAll(r.Body) // of a test's own request
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			if bytes.Contains(body, []byte("4101")) {
+				if uploads++; uploads == 1 {
+					held = r.Clone(context.WithoutCancel(r.Context()))
+					panic(http.ErrAbortHandler)
+				}
+			}
+		}
+		api.ServeHTTP(rw, r)
+		if is(r, "GET", "/detections/") && held != nil {
+			api.ServeHTTP(httptest.NewRecorder(), held)
+			held = nil
+		}
+	})
+	w.run(t, matrixBundle())
+	w.expect(t, "after the load", whole)
+	if uploads != 1 {
+		t.Errorf("detection 4101 was uploaded %d times", uploads)
+	}
+}
+
+// TestTimesReadInAnotherZoneAreStillFound: an importer sent times without a zone, and the server's process took them for
+// its own, a day apart.
+func TestTimesReadInAnotherZoneAreStillFound(t *testing.T) {
+	for _, hours := range []time.Duration{-14, 14} {
+		w := newWorld(t, annotation.SeedEra)
+		w.loadMatrix(t)
+		w.api.EditSequence(1, func(s *sandbox.SequenceRow) { s.RecordedAt = s.RecordedAt.Add(hours * time.Hour) })
+		w.api.ResetCounters()
+		w.run(t, matrixBundle())
+		if n := w.api.RequestsTo("POST /api/v1/sequences/"); n != 0 {
+			t.Errorf("%d h: it was not recognised but created %d times", hours, n)
+		}
+	}
+}
+
 // TestE14_ALostAnswerToAnUpdateIsLookedFor: the update is not repeated, because it has happened.
 func TestE14_ALostAnswerToAnUpdateIsLookedFor(t *testing.T) {
 	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {

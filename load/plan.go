@@ -103,8 +103,8 @@ func oncePerDetection(rows []annotation.Detection) (kept, later []annotation.Det
 			kept = append(kept, row)
 		}
 	}
-	slices.SortStableFunc(kept, func(a, b annotation.Detection) int {
-		return cmp.Or(a.RecordedAt.Compare(b.RecordedAt.Time), cmp.Compare(a.AlertAPIID, b.AlertAPIID))
+	slices.SortStableFunc(kept, func(a, b annotation.Detection) int { // stable: by the platform's id where times are equal
+		return a.RecordedAt.Compare(b.RecordedAt.Time)
 	})
 	return kept, later
 }

@@ -58,6 +58,9 @@ func TestCompare(t *testing.T) {
 			rows: []annotation.Detection{row(21, 1, 0, a), row(11, 1, 0, a)}, missing: []int64{2, 3}, present: 1,
 			order: []int64{11}, duplicates: []int64{21},
 		},
+		"by time before the platform's id": {
+			rows: []annotation.Detection{row(5, 8, 25), row(6, 9, 15)}, missing: []int64{1, 2, 3}, order: []int64{6, 5},
+		},
 		"equal times by the platform's id": {
 			rows: []annotation.Detection{row(5, 9, 15), row(6, 8, 15)}, missing: []int64{1, 2, 3}, order: []int64{6, 5},
 		},
