@@ -110,14 +110,14 @@ func TestE14_ASlowCommitIsWaitedFor(t *testing.T) {
 // TestTimesReadInAnotherZoneAreStillFound: an importer sent times without a zone, and the server's process took them for
 // its own, a day apart.
 func TestTimesReadInAnotherZoneAreStillFound(t *testing.T) {
-	for _, hours := range []time.Duration{-14, 14} {
+	for _, shift := range []time.Duration{-14 * time.Hour, 14 * time.Hour} {
 		w := newWorld(t, annotation.SeedEra)
 		w.loadMatrix(t)
-		w.api.EditSequence(1, func(s *sandbox.SequenceRow) { s.RecordedAt = s.RecordedAt.Add(hours * time.Hour) })
+		w.api.EditSequence(1, func(s *sandbox.SequenceRow) { s.RecordedAt = s.RecordedAt.Add(shift) })
 		w.api.ResetCounters()
 		w.run(t, matrixBundle())
 		if n := w.api.RequestsTo("POST /api/v1/sequences/"); n != 0 {
-			t.Errorf("%d h: it was not recognised but created %d times", hours, n)
+			t.Errorf("%s: it was not recognised but created %d times", shift, n)
 		}
 	}
 }
