@@ -489,6 +489,9 @@ func TestIndexCopiedBeforeTheShards(t *testing.T) {
 	}
 	mustBeSound(t, path)
 	w = openWriterForTest(t, path, WriteOptions{SealSize: 60_000})
+	if stats, err := w.Stats(t.Context()); err != nil || stats.Images != 50 {
+		t.Errorf("%d images are adopted, want those of every shard, 50; %v", stats.Images, err)
+	}
 	s.put(t, w)
 	closeWriter(t, w)
 	mustBeSound(t, path)

@@ -288,12 +288,10 @@ func TestTruncationIsFound(t *testing.T) {
 	path := s.build(t, WriteOptions{SealSize: 16_000})
 	want := digestOf(t, path)
 	random := rand.New(rand.NewPCG(3, 3))
-	for _, name := range []string{manifestName, indexName, shardName(1), shardName(2), shardName(3), shardName(4)} {
+	last := uint32(len(shardSizes(t, path))) // it is open
+	for _, name := range []string{manifestName, indexName, shardName(1), shardName(last)} {
 		file := filepath.Join(path, filepath.FromSlash(name))
 		data, err := os.ReadFile(file)
-		if isMissing(err) {
-			continue
-		}
 		if err != nil {
 			t.Fatal(err)
 		}
