@@ -62,7 +62,7 @@ func (a *app) command() *cobra.Command {
 	})
 	root.AddCommand(
 		newFetchCommand(a), newLoadCommand(a), newImportCommand(a), newAnnotateCommand(a), newRestoreCommand(a),
-		newVerifyCommand(a), newDigestCommand(a), newInspectCommand(a),
+		newVerifyCommand(a), newDigestCommand(a), newInspectCommand(a), newReportCommand(a),
 		newServeCommand(a), newDemoCommand(a), newVersionCommand(a),
 	)
 	return root

@@ -15,6 +15,7 @@ import (
 	"pyrobundle/fetch"
 	"pyrobundle/fetch/platform"
 	"pyrobundle/internal/httpapi"
+	htmlreport "pyrobundle/internal/report"
 	"pyrobundle/internal/sandbox"
 	"pyrobundle/load"
 	"pyrobundle/load/annotation"
@@ -36,7 +37,8 @@ func (o *demoOptions) addFlags(flags *pflag.FlagSet) {
 }
 
 const demoIntro = `demo shows the whole way with nothing else installed: it writes synthetic sequences, serves them as the platform API, fetches them
-over HTTP into a bundle, loads that into an annotation API of its own, and says where the bundle lies.`
+over HTTP into a bundle, loads that into an annotation API of its own, writes a report of the bundle to look at, and says where
+both lie.`
 
 const demoExample = `  pyrobundle demo
   pyrobundle inspect --bundle demo/pyronear.bundle`
@@ -60,7 +62,10 @@ func runDemo(ctx context.Context, a *app, opts demoOptions) error {
 	if err != nil {
 		return err
 	}
-	demo := demo{app: a, opts: opts, log: a.logger(opts.output), world: filepath.Join(dir, "world.bundle"), bundle: filepath.Join(dir, "pyronear.bundle")}
+	demo := demo{
+		app: a, opts: opts, log: a.logger(opts.output),
+		world: filepath.Join(dir, "world.bundle"), bundle: filepath.Join(dir, "pyronear.bundle"), page: filepath.Join(dir, "report.html"),
+	}
 	report := a.newReport("demo", demo.bundle, false)
 
 	a.say("1. write a synthetic world into " + demo.world)
@@ -73,10 +78,14 @@ func runDemo(ctx context.Context, a *app, opts demoOptions) error {
 	if err := demo.load(ctx, report); err != nil {
 		return err
 	}
+	if err := demo.look(ctx); err != nil {
+		return err
+	}
 	if err := a.publish(report, opts.output.json, false, nil); err != nil || opts.output.json {
 		return err
 	}
-	return a.print("\nThe bundle lies in %s; look into it:\n  pyrobundle inspect --bundle %s\n", demo.bundle, demo.bundle)
+	return a.print("\nThe bundle lies in %s; look into it:\n  pyrobundle inspect --bundle %s\nor open its report in a browser:\n  %s\n",
+		demo.bundle, demo.bundle, demo.page)
 }
 
 // demoDir returns an empty place to work in.
@@ -99,10 +108,10 @@ func demoDir(dir string) (string, error) {
 
 // demo is one demonstration under way.
 type demo struct {
-	app           *app
-	opts          demoOptions
-	log           *slog.Logger
-	world, bundle string // paths
+	app                 *app
+	opts                demoOptions
+	log                 *slog.Logger
+	world, bundle, page string // paths
 }
 
 // fetch serves the world and mirrors it over HTTP.
@@ -171,8 +180,7 @@ func (d *demo) load(ctx context.Context, report *report) (err error) {
 	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
 	progress := d.app.progress(d.opts.output, d.log, "load", "uploads")
 	result, err := load.Run(ctx, bundle, target, load.Config{
-		SourceAPI:  "pyronear_french",
-		Thresholds: annotate.Thresholds{IoU: 0.3, MinClusterSize: 1}, Order: store.Ascending,
+		SourceAPI: "pyronear_french", Thresholds: demoThresholds(), Order: store.Ascending,
 		Workers: demoWorkers, Log: d.log, Progress: progress.add,
 	})
 	progress.finish()
@@ -182,3 +190,20 @@ func (d *demo) load(ctx context.Context, report *report) (err error) {
 	report.addLoad(result)
 	return err
 }
+
+// look writes the page that shows the bundle.
+func (d *demo) look(ctx context.Context) error {
+	d.app.say("4. write a report of it into " + d.page)
+	bundle, err := store.Open(d.bundle)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
+	progress := d.app.progress(d.opts.output, d.log, "report", "sequences")
+	_, err = htmlreport.Save(ctx, d.page, bundle, htmlreport.Options{Thresholds: demoThresholds(), Made: d.app.now(), Progress: progress.add})
+	progress.finish()
+	return err
+}
+
+// demoThresholds are the defaults of load.
+func demoThresholds() annotate.Thresholds { return annotate.Thresholds{IoU: 0.3, MinClusterSize: 1} }

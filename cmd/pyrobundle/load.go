@@ -34,13 +34,18 @@ type annotationFlags struct {
 }
 
 func (f *annotationFlags) addFlags(flags *pflag.FlagSet) {
-	flags.Var(newFraction(&f.thresholds.Confidence, 0), "confidence-threshold", "least confidence of a box, 0 to 1; 0 keeps all")
-	flags.Var(newFraction(&f.thresholds.IoU, 0.3), "iou-threshold", "boxes that overlap by more belong together, 0 to 1")
-	flags.Var(newBounded(&f.thresholds.MinClusterSize, 1, 1), "min-cluster-size", "least boxes of an object, at least 1")
+	addThresholds(flags, &f.thresholds)
 	flags.Var(newChoice(&f.existing, load.ExistingUpdate, load.ExistingOverwrite, load.ExistingKeep), "existing",
 		"annotations already there: update all but those that somebody worked on, overwrite those too (saved first), or keep all")
 	flags.StringVar(&f.undoDir, "undo-dir", "", "`directory` for what --existing overwrite replaces; default in the user's state directory")
 	flags.Var(newChoice(&f.noPredictions, load.NoPredictionsFail, load.NoPredictionsEmpty, load.NoPredictionsSkip), "no-predictions", "what a sequence without usable boxes gets")
+}
+
+// addThresholds adds the knobs of generation; report has them too.
+func addThresholds(flags *pflag.FlagSet, t *annotate.Thresholds) {
+	flags.Var(newFraction(&t.Confidence, 0), "confidence-threshold", "least confidence of a box, 0 to 1; 0 keeps all")
+	flags.Var(newFraction(&t.IoU, 0.3), "iou-threshold", "boxes that overlap by more belong together, 0 to 1")
+	flags.Var(newBounded(&t.MinClusterSize, 1, 1), "min-cluster-size", "least boxes of an object, at least 1")
 }
 
 // replayFlags say how a bundle is replayed; load and import have them.
