@@ -52,7 +52,7 @@ func newReportCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "report",
 		Short:   "Write one HTML file of a bundle, to look at before loading",
-		Long:    help(reportIntro, "", exitDone, exitError, exitUsage, exitLocked, exitDamaged, exitInterrupted),
+		Long:    help(reportIntro, nil, exitDone, exitError, exitUsage, exitLocked, exitDamaged, exitInterrupted),
 		Example: reportExample,
 		Args:    arguments(cobra.NoArgs),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runReport(cmd.Context(), a, opts) },

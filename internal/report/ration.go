@@ -10,7 +10,7 @@ type ration struct {
 }
 
 const (
-	pageBytes   = 40 << 20 // of up to 500 sequences, so that a page stays under 50 MB with room to spare
+	pageBytes   = 37 << 20 // of up to 500 sequences, so that a page stays under 50 MB even where strangers fill their markup
 	markupBytes = 20 << 10 // of a sequence, beside its pictures
 	leastBytes  = 6 << 10  // a sequence's pictures get at least: one, however many sequences there are
 	mostBytes   = 480 << 10
