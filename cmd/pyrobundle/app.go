@@ -63,6 +63,7 @@ func (a *app) command() *cobra.Command {
 	root.AddCommand(
 		newFetchCommand(a), newLoadCommand(a), newImportCommand(a), newAnnotateCommand(a), newRestoreCommand(a),
 		newVerifyCommand(a), newDigestCommand(a), newInspectCommand(a), newReportCommand(a),
+		newDiffCommand(a), newMergeCommand(a),
 		newServeCommand(a), newDemoCommand(a), newVersionCommand(a),
 	)
 	return root

@@ -40,7 +40,7 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage), errors.Is(err, store.ErrSource):
 		return exitUsage
-	case errors.As(err, &unfinished):
+	case errors.As(err, &unfinished), errors.Is(err, errDifferent):
 		return exitFailures
 	case errors.Is(err, httpapi.ErrUnauthorized):
 		return exitRefused
