@@ -110,9 +110,9 @@ func (o *owner) take(image *newImage) (err error) {
 			}
 		}
 	}
-	o.w.Bundle.mu.Lock()
+	o.w.mu.Lock()
 	o.w.pending.keys[string(image.key)] = image.hash
-	o.w.Bundle.mu.Unlock()
+	o.w.mu.Unlock()
 	if len(o.members) >= batchImages || o.bytes >= batchBytes {
 		o.commit(nil)
 	}
@@ -170,9 +170,9 @@ func (o *owner) remember(m member) {
 	o.end = m.end()
 	o.members = append(o.members, m)
 	o.bytes += m.at.size
-	o.w.Bundle.mu.Lock()
+	o.w.mu.Lock()
 	o.w.pending.images[m.hash] = m.at
-	o.w.Bundle.mu.Unlock()
+	o.w.mu.Unlock()
 }
 
 // openShard opens the open shard's file, and creates it where there is none.
@@ -232,9 +232,9 @@ func (o *owner) transact(changes []request) (outcomes []error, err error) {
 	}
 	o.ageTimer.Stop()
 	o.members, o.bytes = o.members[:0], 0
-	o.w.Bundle.mu.Lock()
+	o.w.mu.Lock()
 	o.w.pending = newPending()
-	o.w.Bundle.mu.Unlock()
+	o.w.mu.Unlock()
 	if o.manifestState != o.meta.Generation && o.now().Sub(o.manifestAt) >= manifestAge {
 		return outcomes, o.writeManifest(true)
 	}
@@ -304,9 +304,9 @@ func (o *owner) update(change func(t *txn) error) error {
 		return fmt.Errorf("write the index: %w", err)
 	}
 	o.meta = t.meta
-	o.w.Bundle.mu.Lock()
+	o.w.mu.Lock()
 	o.w.meta = t.meta
-	o.w.Bundle.mu.Unlock()
+	o.w.mu.Unlock()
 	return nil
 }
 

@@ -243,7 +243,6 @@ func TestKilledWriterLosesNothingCommitted(t *testing.T) {
 type recordingDisk struct {
 	osDisk
 	root   string
-	mu     sync.Mutex
 	synced map[string][]byte // shards, by number's name; manifest.json
 	index  [][]byte          // after every commit
 	moment func(d *recordingDisk)

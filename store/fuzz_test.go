@@ -332,7 +332,10 @@ func TestGuardKeepsThePanicsOfCallers(t *testing.T) {
 			t.Errorf("recovered %v", r)
 		}
 	}()
-	for range b.Sequences(t.Context(), Query{}) {
+	for _, err := range b.Sequences(t.Context(), Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		panic("the caller's own")
 	}
 }
