@@ -1,0 +1,217 @@
+package torture
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"pyrobundle/internal/faultproxy"
+	"pyrobundle/internal/sandbox"
+)
+
+// soon is what "within a second" means to a test on a busy machine: the second, and as much again for the scheduler.
+func soon() time.Duration {
+	if raceEnabled {
+		return 4 * time.Second
+	}
+	return 2 * time.Second
+}
+
+// interrupted runs the program, sends it a signal as soon as started says so, and returns how it ended and how long after.
+func (s *stage) interrupted(sig os.Signal, started func() bool, args []string) (e ended, after time.Duration) {
+	s.t.Helper()
+	p := s.start(args...)
+	s.until(started)
+	sent := time.Now()
+	s.must(p.cmd.Process.Signal(sig))
+	e = p.wait()
+	return e, time.Since(sent)
+}
+
+// until waits for a condition, for half a minute at most.
+func (s *stage) until(condition func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("waited in vain")
+		}
+	}
+}
+
+// slowly delays every answer, so that a signal finds many requests in flight.
+func slowly(d time.Duration) faultproxy.Plan {
+	return faultproxy.Plan{Rate: 1, Faults: []faultproxy.Fault{faultproxy.Delay}, Delay: d}
+}
+
+// TestASignalStopsWithinASecondAtAConsistentPoint: the report is printed, the exit code is 130, the bundle verifies, nothing
+// is on the target twice, and the next run completes the work.
+func TestASignalStopsWithinASecondAtAConsistentPoint(t *testing.T) {
+	t.Parallel()
+	signals := map[string]os.Signal{"SIGINT": os.Interrupt, "SIGTERM": syscall.SIGTERM}
+	check := func(t *testing.T, e ended, took time.Duration) {
+		t.Helper()
+		if took > soon() {
+			t.Errorf("it took %s to stop", took)
+		}
+		r := e.report(t)
+		if r.Error == "" {
+			t.Errorf("the report does not say that the run was cut short\n%s", e)
+		}
+		for id, reason := range r.failed() {
+			if strings.Contains(reason, "context canceled") {
+				t.Errorf("sequence %d counts as failed because of the signal: %s", id, reason)
+			}
+		}
+		if !strings.Contains(e.stderr, "pyrobundle: interrupted; run it again to go on") {
+			t.Errorf("it does not say what happened\n%s", e)
+		}
+	}
+	for name, sig := range signals {
+		for _, requests := range times2([]int{3, 60}, []int{1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233}) {
+			t.Run(fmt.Sprintf("fetch/%s at request %d", name, requests), func(t *testing.T) {
+				t.Parallel()
+				s := newStage(t)
+				proxy := s.servePlatform(slowly(30 * time.Millisecond))
+				e, took := s.interrupted(sig, func() bool { return proxy.Requests() >= requests }, s.fetchArgs())
+				s.expect(e, exitInterrupted)
+				if requests > 10 { // before, it has not even begun
+					check(t, e, took)
+				}
+				s.expectIntactAfterKill()
+				proxy.Heal()
+				s.expect(s.run(s.fetchArgs()...), exitDone)
+				s.expectWhole()
+			})
+			for _, generation := range generations {
+				t.Run(fmt.Sprintf("load/%s/%s at request %d", generation, name, requests), func(t *testing.T) {
+					t.Parallel()
+					s := newStage(t)
+					s.bundle = world
+					proxy := s.serveTarget(sandbox.AnnotationOptions{Generation: generation}, slowly(30*time.Millisecond))
+					e, took := s.interrupted(sig, func() bool { return proxy.Requests() >= requests }, s.loadArgs())
+					s.expect(e, exitInterrupted)
+					if requests > 10 {
+						check(t, e, took)
+					}
+					s.expectOnce()
+					proxy.Heal()
+					s.expect(s.run(s.loadArgs()...), exitDone)
+					s.expectLoaded(generation)
+				})
+			}
+		}
+	}
+}
+
+func times2[T any](short, full T) T {
+	if long() {
+		return full
+	}
+	return short
+}
+
+// TestASignalEndsEveryWait: whatever the program waits for (a server that does not answer, one that asks for patience, an
+// answer that stalls), a signal ends it.
+func TestASignalEndsEveryWait(t *testing.T) {
+	t.Parallel()
+	waits := map[string]http.HandlerFunc{
+		"no answer": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"Retry-After": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "100")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		},
+		"half an answer": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = w.Write([]byte("["))
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		},
+	}
+	for name, wait := range waits {
+		hang := func(begin int64) (func(http.Handler) http.Handler, *atomic.Int64) {
+			var requests atomic.Int64
+			return func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if requests.Add(1) > begin {
+						wait(w, r)
+						return
+					}
+					next.ServeHTTP(w, r)
+				})
+			}, &requests
+		}
+		t.Run("fetch/"+name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			wrap, requests := hang(50)
+			s.servePlatform(faultproxy.Plan{}, wrap)
+			e, took := s.interrupted(os.Interrupt, func() bool { return requests.Load() > 54 }, s.fetchArgs())
+			if s.expect(e, exitInterrupted); took > soon() {
+				t.Errorf("it took %s to stop", took)
+			}
+			s.verify()
+		})
+		t.Run("load/"+name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			s.bundle = world
+			wrap, requests := hang(50)
+			s.serveTarget(sandbox.AnnotationOptions{}, faultproxy.Plan{}, wrap)
+			e, took := s.interrupted(os.Interrupt, func() bool { return requests.Load() > 54 }, s.loadArgs())
+			if s.expect(e, exitInterrupted); took > soon() {
+				t.Errorf("it took %s to stop", took)
+			}
+			s.expectOnce()
+		})
+	}
+}
+
+// TestASecondSignalEndsAtOnce: the first is waiting for something (here it is kept from ending by a stdout that nobody
+// reads); the second ends the process without further ado.
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	proxy := s.servePlatform(slowly(30 * time.Millisecond))
+	reader, writer, err := os.Pipe()
+	s.must(err)
+	defer func() { _ = reader.Close() }()
+	s.must(fill(writer))
+	p := s.startWith(writer, s.fetchArgs()...)
+	s.must(writer.Close())
+	s.until(func() bool { return proxy.Requests() >= 60 })
+	s.must(p.cmd.Process.Signal(os.Interrupt))
+	ended := make(chan ended, 1)
+	go func() { ended <- p.wait() }()
+	select {
+	case e := <-ended:
+		t.Fatalf("it ended although its report could not be written\n%s", e)
+	case <-time.After(1500 * time.Millisecond):
+	}
+	sent := time.Now()
+	s.must(p.cmd.Process.Signal(os.Interrupt))
+	e := <-ended
+	if took := time.Since(sent); e.code == exitDone || took > time.Second {
+		t.Errorf("exit %d, %s after the second signal\n%s", e.code, took, e)
+	}
+	s.verify()
+}
+
+// fill makes a pipe so full that the next write to it waits.
+func fill(w *os.File) error {
+	if err := w.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		return err
+	}
+	for {
+		if _, err := w.Write(make([]byte, 4096)); err != nil {
+			if os.IsTimeout(err) {
+				return nil
+			}
+			return err
+		}
+	}
+}
