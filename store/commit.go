@@ -30,6 +30,7 @@ type owner struct {
 	disk     disk
 	now      func() time.Time
 	sealSize int64
+	mending  bool // WriteOptions.Mend
 
 	meta   indexMeta // as committed
 	shards []sealed
@@ -95,7 +96,7 @@ func (o *owner) take(image *newImage) (err error) {
 		return o.failed
 	}
 	known, err := o.known(image)
-	if err != nil || known {
+	if err != nil || known && !o.mending {
 		return err
 	}
 	if !o.w.pending.any() {
@@ -106,6 +107,14 @@ func (o *owner) take(image *newImage) (err error) {
 			return err
 		} else if body == nil {
 			if err := o.append(image); err != nil {
+				return err
+			}
+		} else if o.mending {
+			at, err := decodeLocation(body)
+			if err == nil {
+				err = o.heal(image, at)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -148,18 +157,8 @@ func (o *owner) append(image *newImage) error {
 		return err
 	}
 	m := member{image.hash, location{shard: o.meta.OpenShard, offset: o.end + blockSize, size: size, format: image.format}}
-	header := memberHeader(image.hash, image.format, size)
-	var zero [blockSize]byte
-	for _, part := range []struct {
-		data []byte
-		at   int64
-	}{{header[:], o.end}, {image.data, m.at.offset}, {zero[:padded(size)-size], m.at.offset + size}} {
-		if len(part.data) == 0 {
-			continue
-		}
-		if _, err := o.file.WriteAt(part.data, part.at); err != nil {
-			return fmt.Errorf("append to shard %06d: %w", o.meta.OpenShard, err)
-		}
+	if err := writeMember(o.file, m, image.data); err != nil {
+		return fmt.Errorf("append to shard %06d: %w", o.meta.OpenShard, err)
 	}
 	o.remember(m)
 	return nil

@@ -217,7 +217,7 @@ func checkBeforeWriting(path string) (err error) {
 func takeUp(ctx context.Context, b *Bundle, o WriteOptions) (_ *owner, err error) {
 	defer guard(&err)()
 	w := &owner{
-		w: &Writer{Bundle: b}, disk: o.disk, now: o.now, sealSize: o.SealSize,
+		w: &Writer{Bundle: b}, disk: o.disk, now: o.now, sealSize: o.SealSize, mending: o.Mend,
 		ageTimer: time.NewTimer(time.Hour),
 	}
 	if err := b.index.View(func(tx *bbolt.Tx) (err error) {
@@ -241,6 +241,11 @@ func takeUp(ctx context.Context, b *Bundle, o WriteOptions) (_ *owner, err error
 	}
 	for _, name := range []string{indexNewName, manifestNewName} {
 		if err := os.Remove(filepath.Join(b.path, name)); err != nil && !isMissing(err) {
+			return nil, err
+		}
+	}
+	if o.Mend {
+		if err := w.mend(ctx); err != nil {
 			return nil, err
 		}
 	}

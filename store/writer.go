@@ -36,6 +36,7 @@ type WriteOptions struct {
 	Source   Source       // a new bundle's source; an existing bundle's must agree, else ErrSource. A zero Source agrees with any existing one.
 	Log      *slog.Logger // names of dropped fields at debug; nil: silent
 	SealSize int64        // bytes at which a shard is sealed; 0: 512 MiB
+	Mend     bool         // take up a bundle that Verify found damaged, and put right what is put again (mend.go)
 
 	disk disk             // for tests; nil: the real one
 	now  func() time.Time // for tests; nil: time.Now

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -97,7 +100,7 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 		return err
 	}
 	mirror.config.From, mirror.config.To, mirror.config.Limit = from, to, opts.limit
-	if opts.repair {
+	if mirror.repair = opts.repair; opts.repair {
 		if mirror.config.Repair, err = damage(ctx, opts.bundle.path); err != nil {
 			return err
 		}
@@ -123,8 +126,21 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 func damage(ctx context.Context, path string) ([]store.Finding, error) {
 	bundle, err := openBundle(path)
 	if err != nil {
-		return nil, err
+		return nil, beyondRepair(ctx, path, err)
 	}
 	found, err := bundle.Verify(ctx, store.VerifyOptions{ReadData: true})
 	return found.Findings, closing(bundle, err)
+}
+
+// beyondRepair adds to the error of a bundle whose index cannot be used what can be saved without it.
+func beyondRepair(ctx context.Context, path string, err error) error {
+	if !errors.Is(err, store.ErrCorrupt) {
+		return err
+	}
+	rescued, rescueErr := store.Rescue(ctx, path)
+	if rescueErr != nil {
+		return errors.Join(err, rescueErr)
+	}
+	return fmt.Errorf("%w: beyond repair; its shards still hold %d whole images (%s), which tar -xf %s extracts; copy the bundle anew, or fetch the days into another --bundle",
+		err, rescued.Images, humanBytes(rescued.Bytes), filepath.Join(path, "images", "*.tar"))
 }

@@ -24,6 +24,7 @@ type mirror struct {
 	accounts []platform.Account
 	client   platform.Config // but for the account
 	config   fetch.Config
+	repair   bool          // the bundle may be damaged
 	writer   *store.Writer // while it is open
 }
 
@@ -84,7 +85,12 @@ func (m *mirror) open(ctx context.Context, accounts logins) (err error) {
 		m.config.Have, err = openIfThere(m.bundle)
 		return err
 	}
-	m.writer, err = store.OpenWriter(ctx, m.bundle, store.WriteOptions{Source: accounts.clients[0].Source(), Log: m.config.Log})
+	m.writer, err = store.OpenWriter(ctx, m.bundle, store.WriteOptions{
+		Source: accounts.clients[0].Source(), Log: m.config.Log, Mend: m.repair,
+	})
+	if m.repair {
+		err = beyondRepair(ctx, m.bundle, err)
+	}
 	return err
 }
 

@@ -1,0 +1,327 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+)
+
+// Mending, which WriteOptions.Mend asks for, makes a damaged bundle one that can be written to again, in two steps.
+//
+// When the bundle is opened, entries of the index whose hash is wrong are removed. What the rest of the bundle knows is put
+// back at once: where an image lies (images and members describe each other), summaries and keys (the sequences know
+// them). A sequence itself is not known elsewhere: it is recorded as failed, so that it is missing for all to see until it
+// has been fetched again. A shard that was cut or lost gets its length back.
+//
+// Later, an image that is put again is compared with what its shard holds. Other bytes there are written over in their old
+// place: content and name being the same, a shard that was sealed becomes again what it was.
+
+// damagedEntries are the keys of a bucket whose values are not what was stored.
+type damagedEntries map[string][][]byte
+
+// mend is the first step. It runs before anything is appended or adopted.
+func (o *owner) mend(ctx context.Context) error {
+	if err := o.stretchShards(); err != nil {
+		return err
+	}
+	return o.update(func(t *txn) error {
+		damaged, err := t.recount(ctx)
+		if err != nil || len(damaged) == 0 {
+			return err
+		}
+		for _, restore := range []func(*txn, damagedEntries) error{
+			o.restoreLocations, restoreMembers, o.restoreSummaries, o.restoreKeys, o.recordLost,
+		} {
+			if err := restore(t, damaged); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// stretchShards gives every shard the length that the index says, and a sealed one its end mark: what is missing reads as
+// zeros, which are damage to be mended image by image.
+func (o *owner) stretchShards() error {
+	for i, s := range o.shards {
+		if err := o.stretch(uint32(i+1), s.size, endSize); err != nil { //nolint:gosec // shards are counted in 32 bits
+			return err
+		}
+	}
+	return o.stretch(o.meta.OpenShard, o.meta.OpenSize, 0)
+}
+
+func (o *owner) stretch(n uint32, size, end int64) (err error) {
+	path := shardPath(o.w.path, n)
+	if err := requireRegular(path); isMissing(err) && size == 0 {
+		return nil
+	} else if err != nil && !isMissing(err) {
+		return err
+	}
+	f, err := o.disk.open(path, os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return fmt.Errorf("mend shard %06d: %w", n, err)
+	}
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			err = fmt.Errorf("mend shard %06d: %w", n, err)
+		}
+	}()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() < size || end > 0 && info.Size() > size {
+		if err := f.Truncate(size); err != nil {
+			return err
+		}
+	}
+	mark := make([]byte, end)
+	if err := readFull(f, mark, size-end); err == nil && isZero(mark) && info.Size() == size {
+		return nil
+	}
+	if _, err := f.WriteAt(make([]byte, end), size-end); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// recount removes damaged entries, and counts and sums up what is left.
+func (t *txn) recount(ctx context.Context) (damagedEntries, error) {
+	damaged := damagedEntries{}
+	counts, sum := map[string]int64{}, rootSum{}
+	for _, name := range dataBuckets() {
+		b := t.tx.Bucket([]byte(name))
+		if b == nil {
+			return nil, corruptf("index: bucket %s is missing", name)
+		}
+		counts[name] = 0
+		c := b.Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			hash, _, err := openValue(name, k, v)
+			if err != nil {
+				damaged[name] = append(damaged[name], bytes.Clone(k))
+				continue
+			}
+			counts[name]++
+			sum.add(hash)
+		}
+		for _, key := range damaged[name] {
+			if err := b.Delete(key); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(damaged) > 0 || sum != t.meta.RootSum {
+		t.writes++
+	}
+	for name, n := range counts {
+		if t.meta.Counts[name] != n {
+			t.meta.Counts[name] = n
+			t.writes++
+		}
+	}
+	t.meta.RootSum = sum
+	return damaged, nil
+}
+
+// each calls do for every intact entry of a bucket; do must not change that bucket.
+func (t *txn) each(bucket string, do func(key, body []byte) error) error {
+	c := t.tx.Bucket([]byte(bucket)).Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		_, body, err := openValue(bucket, k, v)
+		if err != nil {
+			return err
+		}
+		if err := do(k, body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreLocations finds in the shards where images lie whose entry was damaged.
+func (o *owner) restoreLocations(t *txn, damaged damagedEntries) error {
+	if len(damaged[bucketImages]) == 0 {
+		return nil
+	}
+	var lost [][]byte // members whose image cannot be found that way either
+	err := t.each(bucketMembers, func(key, body []byte) error {
+		if !slices.ContainsFunc(damaged[bucketImages], func(h []byte) bool { return bytes.Equal(h, body) }) {
+			return nil
+		}
+		shard, offset, err := splitMemberKey(key)
+		if err != nil {
+			return err
+		}
+		m, err := o.memberAt(shard, offset-blockSize)
+		if err != nil || !bytes.Equal(m.hash[:], body) {
+			lost = append(lost, bytes.Clone(key))
+			return nil //nolint:nilerr // the image is appended anew when it is put again
+		}
+		return t.put(bucketImages, body, m.at.encode())
+	})
+	for _, key := range lost {
+		if err == nil {
+			err = t.remove(bucketMembers, key)
+		}
+	}
+	return err
+}
+
+// memberAt reads a member's header.
+func (o *owner) memberAt(shard uint32, position int64) (m member, err error) {
+	f, err := openRegular(shardPath(o.w.path, shard))
+	if err != nil {
+		return member{}, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return readHeader(f, shard, position)
+}
+
+// restoreMembers lists images again in the order of the shards.
+func restoreMembers(t *txn, damaged damagedEntries) error {
+	if len(damaged[bucketMembers]) == 0 {
+		return nil
+	}
+	return t.each(bucketImages, func(hash, body []byte) error {
+		at, err := decodeLocation(body)
+		if err != nil {
+			return err
+		}
+		return t.put(bucketMembers, memberKey(at.shard, at.offset), hash)
+	})
+}
+
+// restoreSummaries describes sequences again, and forgets what describes none.
+func (o *owner) restoreSummaries(t *txn, damaged damagedEntries) error {
+	for _, key := range damaged[bucketByDay] {
+		_, id, err := splitDayKey(key)
+		if err != nil {
+			return err
+		}
+		r, err := o.w.storedSequence(t, id)
+		if errors.Is(err, ErrNotFound) {
+			continue // it is damaged, too
+		}
+		if err != nil {
+			return err
+		}
+		if err := t.putJSON(bucketByDay, dayKey(r.Sequence.StartedAt.Time, id), summarise(&r)); err != nil {
+			return err
+		}
+	}
+	if len(damaged[bucketSequences]) == 0 {
+		return nil
+	}
+	var orphans [][]byte
+	if err := t.each(bucketByDay, func(key, _ []byte) error {
+		_, id, err := splitDayKey(key)
+		if err == nil && t.tx.Bucket([]byte(bucketSequences)).Get(idKey(id)) == nil {
+			orphans = append(orphans, bytes.Clone(key))
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, key := range orphans {
+		if err := t.remove(bucketByDay, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreKeys reads bucket keys from the sequences.
+func (o *owner) restoreKeys(t *txn, damaged damagedEntries) error {
+	if len(damaged[bucketKeys]) == 0 {
+		return nil
+	}
+	return t.each(bucketSequences, func(key, body []byte) error {
+		r, err := o.w.codec.openRecord(documentID(key), body)
+		if err != nil {
+			return err
+		}
+		for _, f := range r.Frames {
+			k := bucketKey(r.OrganizationID(), f.Key)
+			if f.Image.IsZero() || t.tx.Bucket([]byte(bucketKeys)).Get(k) != nil {
+				continue
+			}
+			if err := t.put(bucketKeys, k, f.Image[:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// recordLost puts sequences on record that only the platform can give back.
+func (o *owner) recordLost(t *txn, damaged damagedEntries) error {
+	for _, key := range damaged[bucketSequences] {
+		id := documentID(key)
+		p := Problem{
+			Class: Failed, Kind: "sequence", ID: strconv.FormatInt(id, 10), SequenceID: id,
+			Reason: "it was damaged in the bundle and removed from it, to be fetched again", At: o.now().UTC(),
+		}
+		if err := t.putJSON(bucketProblems, problemKey(p.Kind, p.ID), p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heal is the second step: it writes an image over what its shard holds in its place, where that is not the image.
+func (o *owner) heal(image *newImage, at location) (err error) {
+	m := member{image.hash, at}
+	f := o.file
+	if f == nil || at.shard != o.meta.OpenShard {
+		if f, err = o.disk.open(shardPath(o.w.path, at.shard), os.O_RDWR); err != nil {
+			return fmt.Errorf("mend shard %06d: %w", at.shard, err)
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+	}
+	found, err := readHeader(f, at.shard, at.offset-blockSize)
+	if err == nil && found == m {
+		err = hashMember(f, m, nil, make([]byte, 64<<10))
+	} else if err == nil {
+		err = damage("another image")
+	}
+	if err == nil {
+		return nil
+	}
+	if int64(len(image.data)) != at.size {
+		return corruptf("index: image %s has %d bytes instead of %d", image.hash, at.size, len(image.data))
+	}
+	if err := writeMember(f, m, image.data); err != nil {
+		return fmt.Errorf("mend shard %06d: %w", at.shard, err)
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("mend shard %06d: %w", at.shard, err)
+	}
+	return nil
+}
+
+// writeMember writes header, image and padding to a member's place.
+func writeMember(f diskFile, m member, data []byte) error {
+	header := memberHeader(m.hash, m.at.format, m.at.size)
+	var zero [blockSize]byte
+	for _, part := range []struct {
+		data []byte
+		at   int64
+	}{{header[:], m.at.offset - blockSize}, {data, m.at.offset}, {zero[:padded(m.at.size)-m.at.size], m.at.offset + m.at.size}} {
+		if len(part.data) == 0 {
+			continue
+		}
+		if _, err := f.WriteAt(part.data, part.at); err != nil {
+			return err
+		}
+	}
+	return nil
+}

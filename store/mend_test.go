@@ -1,0 +1,191 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+// verified returns what Verify finds in the bundle at path, every byte read.
+func verified(t *testing.T, path string) []Finding {
+	t.Helper()
+	b := openForTest(t, path)
+	found := verifyAll(t, b).Findings
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// spoil changes a byte of the index-th value of a bucket, counted from its end for negative places.
+func spoil(t *testing.T, path, bucket string, index, place int) {
+	t.Helper()
+	db, err := bbolt.Open(filepath.Join(path, indexName), fileMode, indexOptions(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket([]byte(bucket))
+		c := b.Cursor()
+		k, v := c.First()
+		for range index {
+			k, v = c.Next()
+		}
+		if k == nil {
+			return fmt.Errorf("bucket %s has no entry %d", bucket, index)
+		}
+		spoilt := bytes.Clone(v)
+		spoilt[(place+len(spoilt))%len(spoilt)] ^= 4
+		return b.Put(bytes.Clone(k), spoilt)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMendedBundleIsWholeAgain: entries of every bucket, images and whole shards are damaged. With Mend the bundle can be
+// written to, and what is put again makes it what it was; without, a writer refuses or the damage stays.
+func TestMendedBundleIsWholeAgain(t *testing.T) {
+	t.Parallel()
+	s := newSample(12, 4, 700)
+	o := WriteOptions{SealSize: 16_000}
+	whole := s.build(t, o)
+	want := digestOf(t, whole)
+	shards := shardSizes(t, whole)
+	last := uint32(len(shards))
+
+	damages := map[string]func(t *testing.T, path string){
+		"first shard lost": func(t *testing.T, path string) { must(0, os.Remove(shardPath(path, 1))) },
+		"open shard lost":  func(t *testing.T, path string) { must(0, os.Remove(shardPath(path, last))) },
+		"sealed shard cut": func(t *testing.T, path string) { must(0, os.Truncate(shardPath(path, 1), 1500)) },
+		"open shard cut":   func(t *testing.T, path string) { must(0, os.Truncate(shardPath(path, last), 600)) },
+		"image and its entry": func(t *testing.T, path string) {
+			spoil(t, path, bucketImages, 3, -1)
+			overwrite(t, shardPath(path, 1), 1000)
+		},
+		"header":                func(t *testing.T, path string) { overwrite(t, shardPath(path, 2), 3) },
+		"end of a sealed shard": func(t *testing.T, path string) { overwrite(t, shardPath(path, 1), shards[0]-3) },
+		"image's bytes":         func(t *testing.T, path string) { overwrite(t, shardPath(path, 2), 600) },
+		"sequence and summaries": func(t *testing.T, path string) {
+			spoil(t, path, bucketSequences, 2, 40)
+			spoil(t, path, bucketByDay, 2, 40)
+		},
+	}
+	for _, bucket := range []string{
+		bucketSequences, bucketByDay, bucketImages, bucketMembers, bucketKeys, bucketCameras, bucketOrganizations, bucketDays, bucketProblems,
+	} {
+		for name, place := range map[string]int{"hash": 5, "body": -1} {
+			damages[name+" of "+bucket] = func(t *testing.T, path string) { spoil(t, path, bucket, 0, place) }
+		}
+	}
+	for name, damage := range damages {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "bundle")
+			if err := os.CopyFS(path, os.DirFS(whole)); err != nil {
+				t.Fatal(err)
+			}
+			damage(t, path)
+			if len(verified(t, path)) == 0 {
+				t.Fatal("the damage does not show")
+			}
+			w := openWriterForTest(t, path, WriteOptions{SealSize: o.SealSize, Mend: true})
+			s.put(t, w)
+			closeWriter(t, w)
+			for _, finding := range verified(t, path) {
+				t.Errorf("%s: %s", finding.Object, finding.Reason)
+			}
+			if got := digestOf(t, path); got != want {
+				t.Errorf("digest %s, want %s", got, want)
+			}
+			if got := shardSizes(t, path); fmt.Sprint(got) != fmt.Sprint(shards) {
+				t.Errorf("shards of %v bytes, want %v: an image was appended instead of put in its place", got, shards)
+			}
+		})
+	}
+}
+
+// TestMendRecordsWhatOnlyThePlatformCanGiveBack: a lost sequence is missing for all to see until it is put again.
+func TestMendRecordsWhatOnlyThePlatformCanGiveBack(t *testing.T) {
+	t.Parallel()
+	s := newSample(5, 2, 300)
+	path := s.build(t, WriteOptions{})
+	spoil(t, path, bucketSequences, 3, 50)
+	closeWriter(t, openWriterForTest(t, path, WriteOptions{Mend: true}))
+	if found := verified(t, path); len(found) > 0 {
+		t.Errorf("after mending, verify finds %v", found)
+	}
+	b := openForTest(t, path)
+	recorded := false
+	for p, err := range b.Problems(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorded = recorded || p.SequenceID == 4 && p.Class == Failed && p.Kind == "sequence"
+	}
+	if !recorded {
+		t.Error("the lost sequence is not on record")
+	}
+}
+
+// TestMendLeavesAnIntactBundleAlone.
+func TestMendLeavesAnIntactBundleAlone(t *testing.T) {
+	t.Parallel()
+	path := newSample(5, 2, 300).build(t, WriteOptions{})
+	before, err := os.ReadFile(filepath.Join(path, indexName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeWriter(t, openWriterForTest(t, path, WriteOptions{Mend: true}))
+	after, err := os.ReadFile(filepath.Join(path, indexName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(before, after) {
+		t.Error("the index was written to")
+	}
+}
+
+// TestRescueCountsWholeImages: behind damage it finds the next ones.
+func TestRescueCountsWholeImages(t *testing.T) {
+	t.Parallel()
+	path := whole24(t)
+	whole, err := Rescue(t.Context(), path)
+	if err != nil || whole.Images != 24 || whole.Bytes != 24*700 {
+		t.Fatalf("%+v, %v; want 24 images of 700 bytes", whole, err)
+	}
+	overwrite(t, shardPath(path, 1), 30)           // a header
+	overwrite(t, shardPath(path, 1), 3*1536+512+9) // an image
+	must(0, os.Truncate(shardPath(path, 2), 512+100))
+	must(0, os.Remove(filepath.Join(path, indexName)))
+	inSecond := (shardSizes(t, whole24(t))[1] - endSize) / 1536
+	left, err := Rescue(t.Context(), path)
+	if want := whole.Images - 2 - inSecond; err != nil || left.Images != want {
+		t.Errorf("%+v, %v; want %d images: two less, and none of the cut shard", left, err, want)
+	}
+}
+
+// whole24 is the bundle of TestRescueCountsWholeImages, undamaged.
+func whole24(t *testing.T) string {
+	t.Helper()
+	return newSample(6, 4, 700).build(t, WriteOptions{SealSize: 16_000})
+}
+
+// overwrite changes one byte of a file.
+func overwrite(t *testing.T, path string, at int64) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[at] ^= 4
+	if err := os.WriteFile(path, data, fileMode); err != nil {
+		t.Fatal(err)
+	}
+}

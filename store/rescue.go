@@ -1,0 +1,70 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// Rescued is what the shards of a bundle still hold, whatever became of its index.
+type Rescued struct {
+	Images int64 // that are whole: their bytes have the SHA-256 that their name in the shard says
+	Bytes  int64 // of these
+}
+
+// Rescue reads the shards of the bundle at path without its index and counts the images that are whole. It changes nothing;
+// any tar program can extract them. Behind damage it goes on at the next header that it recognises.
+func Rescue(ctx context.Context, path string) (Rescued, error) {
+	var sum Rescued
+	shards, err := filepath.Glob(filepath.Join(path, imagesName, "*.tar"))
+	if err != nil {
+		return sum, fmt.Errorf("look for shards in %s: %w", path, err)
+	}
+	slices.Sort(shards)
+	for _, shard := range shards {
+		if err := sum.shard(ctx, shard); err != nil {
+			return sum, fmt.Errorf("read %s: %w", shard, err)
+		}
+	}
+	return sum, nil
+}
+
+func (sum *Rescued) shard(ctx context.Context, path string) (err error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return sum.members(ctx, f, info.Size())
+}
+
+func (sum *Rescued) members(ctx context.Context, f *os.File, size int64) error {
+	buffer := make([]byte, 256<<10)
+	for at := int64(0); at+blockSize <= size; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		m, err := readHeader(f, 1, at)
+		if err == nil {
+			err = hashMember(f, m, nil, buffer)
+		}
+		switch {
+		case err == nil:
+			sum.Images++
+			sum.Bytes += m.at.size
+			at = m.end()
+		case isDamage(err):
+			at += blockSize // the header's size is not to be believed, or the image is not whole
+		default:
+			return err
+		}
+	}
+	return nil
+}
