@@ -21,8 +21,8 @@ func verified(t *testing.T, path string) []Finding {
 	return found
 }
 
-// spoil changes a byte of the index-th value of a bucket, counted from its end for negative places.
-func spoil(t *testing.T, path, bucket string, index, place int) {
+// spoilValue changes a byte of the index-th value of a bucket, counted from its end for negative places.
+func spoilValue(t *testing.T, path, bucket string, index, place int) {
 	t.Helper()
 	db, err := bbolt.Open(filepath.Join(path, indexName), fileMode, indexOptions(false))
 	if err != nil {
@@ -66,22 +66,22 @@ func TestMendedBundleIsWholeAgain(t *testing.T) {
 		"sealed shard cut": func(t *testing.T, path string) { must(0, os.Truncate(shardPath(path, 1), 1500)) },
 		"open shard cut":   func(t *testing.T, path string) { must(0, os.Truncate(shardPath(path, last), 600)) },
 		"image and its entry": func(t *testing.T, path string) {
-			spoil(t, path, bucketImages, 3, -1)
+			spoilValue(t, path, bucketImages, 3, -1)
 			overwrite(t, shardPath(path, 1), 1000)
 		},
 		"header":                func(t *testing.T, path string) { overwrite(t, shardPath(path, 2), 3) },
 		"end of a sealed shard": func(t *testing.T, path string) { overwrite(t, shardPath(path, 1), shards[0]-3) },
 		"image's bytes":         func(t *testing.T, path string) { overwrite(t, shardPath(path, 2), 600) },
 		"sequence and summaries": func(t *testing.T, path string) {
-			spoil(t, path, bucketSequences, 2, 40)
-			spoil(t, path, bucketByDay, 2, 40)
+			spoilValue(t, path, bucketSequences, 2, 40)
+			spoilValue(t, path, bucketByDay, 2, 40)
 		},
 	}
 	for _, bucket := range []string{
 		bucketSequences, bucketByDay, bucketImages, bucketMembers, bucketKeys, bucketCameras, bucketOrganizations, bucketDays, bucketProblems,
 	} {
 		for name, place := range map[string]int{"hash": 5, "body": -1} {
-			damages[name+" of "+bucket] = func(t *testing.T, path string) { spoil(t, path, bucket, 0, place) }
+			damages[name+" of "+bucket] = func(t *testing.T, path string) { spoilValue(t, path, bucket, 0, place) }
 		}
 	}
 	for name, damage := range damages {
@@ -116,7 +116,7 @@ func TestMendRecordsWhatOnlyThePlatformCanGiveBack(t *testing.T) {
 	t.Parallel()
 	s := newSample(5, 2, 300)
 	path := s.build(t, WriteOptions{})
-	spoil(t, path, bucketSequences, 3, 50)
+	spoilValue(t, path, bucketSequences, 3, 50)
 	closeWriter(t, openWriterForTest(t, path, WriteOptions{Mend: true}))
 	if found := verified(t, path); len(found) > 0 {
 		t.Errorf("after mending, verify finds %v", found)
