@@ -27,7 +27,7 @@ type Config struct {
 	BytesPerSecond  int64           // what downloads are limited to, for the estimate of a dry run; 0: not limited
 	Now             func() time.Time
 	Log             *slog.Logger
-	Progress        func(unit string, done, expected int64) // deltas; units: "days", "sequences", "images", "bytes"; may be nil; concurrent
+	Progress        func(unit string, done, expected int64) // deltas; units: "days" (listed), "sequences" (of those days), "images", "bytes"; may be nil; concurrent
 }
 
 // defaultWorkers is the default of --max-workers: requests at once.

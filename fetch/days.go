@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,7 +38,6 @@ func (r *run) listDays(ctx context.Context, found visit) error {
 	group.SetLimit(r.listers())
 	for _, day := range days {
 		group.Go(func() error {
-			defer r.cfg.Progress("days", 1, 0)
 			return r.listDay(groupCtx, day, found)
 		})
 	}
@@ -51,10 +51,14 @@ func (r *run) listDay(ctx context.Context, day store.Day, found visit) error {
 	var unreadable []error
 	read := steady
 	var err error
+	listed := sync.OnceFunc(func() { r.cfg.Progress("days", 1, 0) })
+	defer listed()
 	for range maxReadings {
 		unreadable = nil
 		read, err = r.readDay(ctx, day, func(page platform.Page[store.Sequence]) {
 			unreadable = append(unreadable, page.Unreadable...)
+			r.expect(day, page.Rows, seen)
+			listed()
 			for _, sequence := range page.Rows {
 				if store.DayOf(sequence.StartedAt.Time) != day {
 					unreadable = append(unreadable, fmt.Errorf("sequence %d started on another day, at %s",
@@ -110,6 +114,23 @@ func (r *run) readDay(ctx context.Context, day store.Day, take func(platform.Pag
 			return false
 		},
 	})
+}
+
+// expect tells the progress of a page's sequences before they are handed over one by one, which takes as long as fetching
+// them: with the days that are listed, this is what an estimate can be made of.
+func (r *run) expect(day store.Day, page []store.Sequence, seen map[int64]bool) {
+	news := 0
+	for _, s := range page {
+		if !seen[s.ID] && store.DayOf(s.StartedAt.Time) == day && (r.selected == nil || r.selected[s.ID]) {
+			news++
+		}
+	}
+	if r.cfg.MaxSequences > 0 {
+		r.mu.Lock()
+		news = min(news, r.cfg.MaxSequences-r.taken)
+		r.mu.Unlock()
+	}
+	r.cfg.Progress("sequences", 0, int64(news))
 }
 
 // choose hands over a listed sequence if it is among those asked for.

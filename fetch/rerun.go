@@ -89,6 +89,7 @@ func (r *run) revisit(ctx context.Context, found visit) error {
 				r.mu.Lock()
 				r.shown[id] = true
 				r.mu.Unlock()
+				r.cfg.Progress("sequences", 0, 1)
 				found(sequence)
 				return nil
 			case endsRun(ctx, err):

@@ -94,7 +94,6 @@ func (r *run) concurrently(ctx context.Context, list func(ctx context.Context, f
 	var workers errgroup.Group
 	workers.SetLimit(2 * r.cfg.Workers)
 	found := func(s store.Sequence) {
-		r.cfg.Progress("sequences", 0, 1)
 		workers.Go(func() error {
 			defer r.cfg.Progress("sequences", 1, 0)
 			if err := r.sequence(ctx, s); err != nil {

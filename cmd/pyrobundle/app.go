@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"pyrobundle/internal/httpapi"
 )
@@ -23,18 +21,10 @@ type app struct {
 	stderr    *screen
 	lookupEnv func(string) (string, bool)
 	now       func() time.Time
-	terminal  bool // stderr is a terminal
 }
 
 func newApp(stdout, stderr io.Writer, lookupEnv func(string) (string, bool), now func() time.Time) *app {
-	file, isFile := stderr.(*os.File)
-	return &app{
-		stdout:    stdout,
-		stderr:    &screen{out: stderr},
-		lookupEnv: lookupEnv,
-		now:       now,
-		terminal:  isFile && term.IsTerminal(int(file.Fd())),
-	}
+	return &app{stdout: stdout, stderr: newScreen(stderr), lookupEnv: lookupEnv, now: now}
 }
 
 // command returns the whole command line.
