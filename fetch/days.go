@@ -51,7 +51,7 @@ func (r *run) listDay(ctx context.Context, day store.Day, found visit) error {
 	var unreadable []error
 	read := steady
 	var err error
-	listed := sync.OnceFunc(func() { r.cfg.Progress("days", 1, 0) })
+	listed := sync.OnceFunc(func() { r.progressed(ctx, "days") })
 	defer listed()
 	for range maxReadings {
 		unreadable = nil

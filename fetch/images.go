@@ -106,7 +106,7 @@ func (r *run) frame(ctx context.Context, d *draft, frame store.Frame, rows []sto
 		return store.Frame{Key: frame.Key, Image: known}, 0, err
 	}
 	r.cfg.Progress("images", 0, 1)
-	defer r.cfg.Progress("images", 1, 0)
+	defer r.progressed(ctx, "images")
 	type download struct {
 		frame store.Frame
 		size  int64

@@ -95,10 +95,10 @@ func (r *run) concurrently(ctx context.Context, list func(ctx context.Context, f
 	workers.SetLimit(2 * r.cfg.Workers)
 	found := func(s store.Sequence) {
 		workers.Go(func() error {
-			defer r.cfg.Progress("sequences", 1, 0)
 			if err := r.sequence(ctx, s); err != nil {
 				stop(err)
 			}
+			r.progressed(ctx, "sequences")
 			return nil
 		})
 	}
@@ -107,6 +107,13 @@ func (r *run) concurrently(ctx context.Context, list func(ctx context.Context, f
 	}
 	_ = workers.Wait() // workers report to stop
 	return context.Cause(ctx)
+}
+
+// progressed counts one of a unit, unless it was cut short.
+func (r *run) progressed(ctx context.Context, unit string) {
+	if ctx.Err() == nil {
+		r.cfg.Progress(unit, 1, 0)
+	}
 }
 
 // endsRun reports whether an error of the platform concerns all of it rather than one request.

@@ -28,7 +28,7 @@ type Config struct {
 	UndoDir  string // where ExistingOverwrite saves what it replaces; "": undo in StateDir
 
 	Log      *slog.Logger                            // nil: silent
-	Progress func(unit string, done, expected int64) // deltas; units: "sequences", "uploads", "annotations"; may be nil; concurrent
+	Progress func(unit string, done, expected int64) // deltas; units: "sequences", "uploads", "annotations", in Regenerate "days" (listed); may be nil; concurrent
 	Patience time.Duration                           // how long a write whose answer was lost gets to appear, before it is looked for again; 0: 2 s
 }
 

@@ -25,8 +25,12 @@ func Regenerate(ctx context.Context, dst Target, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	for day := cfg.Query.From; day <= last; day = day.Next() {
+		run.cfg.Progress("days", 0, 1)
+	}
 	for day := cfg.Query.From; day <= last && run.ctx.Err() == nil; day = day.Next() {
 		run.regenerateDay(day)
+		run.cfg.Progress("days", 1, 0)
 	}
 	return run.wait()
 }

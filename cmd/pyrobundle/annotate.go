@@ -73,7 +73,7 @@ func runRegenerate(ctx context.Context, a *app, command string, opts regenerateO
 	cfg := loadConfig(opts.annotation, opts.run, log)
 	report := a.newReport(command, "", opts.run.dryRun)
 	report.Target = target.BaseURL()
-	progress := a.progress(opts.output, log, command, "annotations")
+	progress := a.progress(opts.output, log, command, "sequences")
 	cfg.Query = store.Query{From: from, To: to}
 	cfg.Progress = progress.add
 	result, err := load.Regenerate(ctx, target, cfg)

@@ -24,7 +24,11 @@ type app struct {
 }
 
 func newApp(stdout, stderr io.Writer, lookupEnv func(string) (string, bool), now func() time.Time) *app {
-	return &app{stdout: stdout, stderr: newScreen(stderr), lookupEnv: lookupEnv, now: now}
+	screen := newScreen(stderr)
+	if screen.terminal && isTerminal(stdout) {
+		stdout = results{screen: screen, out: stdout}
+	}
+	return &app{stdout: stdout, stderr: screen, lookupEnv: lookupEnv, now: now}
 }
 
 // command returns the whole command line.

@@ -144,7 +144,7 @@ func (d *demo) fetch(ctx context.Context, report *report) (err error) {
 	if err != nil {
 		return err
 	}
-	progress := d.app.progress(d.opts.output, d.log, "fetch", "images")
+	progress := d.app.progress(d.opts.output, d.log, "fetch", "sequences")
 	result, err := fetch.Run(ctx, client, writer, fetch.Config{
 		From: stats.First, To: stats.Last, Order: store.Ascending, RiskScore: "extreme", Workers: demoWorkers, Organizations: true,
 		Now: d.app.now, Log: d.log, Progress: progress.add,
@@ -178,10 +178,10 @@ func (d *demo) load(ctx context.Context, report *report) (err error) {
 		return err
 	}
 	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
-	progress := d.app.progress(d.opts.output, d.log, "load", "uploads")
+	progress := d.app.progress(d.opts.output, d.log, "load", "sequences")
 	result, err := load.Run(ctx, bundle, target, load.Config{
 		SourceAPI: "pyronear_french", Thresholds: demoThresholds(), Order: store.Ascending,
-		Workers: demoWorkers, Log: d.log, Progress: progress.add,
+		Workers: demoWorkers, Log: d.log, Progress: counted(progress, "sequences", selectedBy(ctx, bundle, store.Query{})),
 	})
 	progress.finish()
 	report.Target = server.url

@@ -113,7 +113,7 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 		return err
 	}
 	report := a.newReport("fetch", opts.bundle.path, opts.run.dryRun)
-	progress := a.progress(opts.output, log, "fetch", "images")
+	progress := a.progress(opts.output, log, "fetch", "sequences")
 	mirror.config.Progress = progress.add
 	result, err := mirror.run(ctx, accounts)
 	progress.finish()

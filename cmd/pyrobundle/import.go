@@ -139,7 +139,7 @@ type importRun struct {
 // run fetches, then loads the range, and what this fetch completed outside of it. A platform that goes away in the middle does
 // not keep back what it has given.
 func (r *importRun) run(ctx context.Context) (err error) {
-	fetching := r.app.progress(r.opts.output, r.load.Log, "fetch", "images")
+	fetching := r.app.progress(r.opts.output, r.load.Log, "fetch", "sequences")
 	r.mirror.config.Progress = fetching.add
 	r.fetched, err = r.mirror.run(ctx, r.accounts)
 	fetching.finish()
@@ -160,9 +160,9 @@ func (r *importRun) loadFetched(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
-	loading := r.app.progress(r.opts.output, r.load.Log, "load", "uploads")
+	loading := r.app.progress(r.opts.output, r.load.Log, "load", "sequences")
 	defer loading.finish()
-	r.load.Progress = loading.add
+	r.load.Progress = counted(loading, "sequences", selectedBy(ctx, bundle, r.load.Query))
 	if r.loaded, err = load.Run(ctx, bundle, r.target, r.load); err != nil {
 		return err
 	}
@@ -172,6 +172,7 @@ func (r *importRun) loadFetched(ctx context.Context) error {
 	}
 	if len(elsewhere) > 0 {
 		r.load.Query = store.Query{IDs: elsewhere}
+		loading.add("sequences", 0, int64(len(elsewhere)))
 		more, err := load.Run(ctx, bundle, r.target, r.load)
 		joinLoads(&r.loaded, more)
 		if err != nil {
@@ -184,10 +185,18 @@ func (r *importRun) loadFetched(ctx context.Context) error {
 // preview plans both phases from the platform's listings: no image is downloaded, nothing is written.
 func (r *importRun) preview(ctx context.Context) error {
 	defer func() { _ = r.mirror.close() }() // opened for reading: nothing can be lost
-	looking := r.app.progress(r.opts.output, r.load.Log, "import", "sequences")
+	looking := r.app.progress(r.opts.output, r.load.Log, "import", "days")
 	defer looking.finish()
 	r.load.AssumeImages = true
 	r.load.Progress = looking.add
+	r.mirror.config.Progress = func(unit string, done, expected int64) {
+		if unit == "days" { // the plan counts the rest
+			looking.add(unit, done, expected)
+		}
+	}
+	for day := r.mirror.config.From; day <= r.mirror.config.To; day = day.Next() {
+		looking.add("days", 0, int64(len(r.accounts.clients)))
+	}
 	r.fetched.Problems = r.accounts.refused
 	defer r.accounts.count(&r.fetched)
 	return r.mirror.each(ctx, r.accounts, &r.fetched, func(client *platform.Client) (fetch.Result, error) {

@@ -143,13 +143,23 @@ func runLoad(ctx context.Context, a *app, opts loadOptions) error {
 
 	report := a.newReport("load", opts.bundle.path, opts.run.dryRun)
 	report.Source, report.Target = bundle.Source().URL, target.BaseURL()
-	progress := a.progress(opts.output, log, "load", "uploads")
-	cfg.Progress = progress.add
+	progress := a.progress(opts.output, log, "load", "sequences")
+	cfg.Progress = counted(progress, "sequences", selectedBy(ctx, bundle, cfg.Query))
 	result, err := load.Run(ctx, bundle, target, cfg)
 	progress.finish()
 	report.Requests, report.Bytes = target.Requests(), target.BytesSent()
 	report.addLoad(result)
 	return a.publish(report, opts.output.json, opts.run.strict, err)
+}
+
+// selectedBy counts the sequences that a load will go through. Errors are the load's to find.
+func selectedBy(ctx context.Context, bundle *store.Bundle, q store.Query) (n int64) {
+	for _, err := range bundle.Summaries(ctx, q) {
+		if err == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // dialTarget logs in to the annotation API.

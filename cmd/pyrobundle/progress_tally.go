@@ -19,6 +19,7 @@ type tally struct {
 	mu     sync.Mutex
 	counts []count // in the order in which the units came
 	ahead  pace    // of the main unit
+	files  pace    // of images or uploads
 	rate   pace    // of what is told as a rate
 }
 
@@ -31,7 +32,8 @@ type count struct {
 func newTally(stage, main string, now func() time.Time) *tally {
 	t := &tally{stage: stage, main: main, now: now, started: now()}
 	t.ahead = pace{memory: 30 * time.Second} // sequences differ in size
-	t.rate = pace{memory: 5 * time.Second}   // a link that slows down is to be seen
+	t.files = pace{memory: 10 * time.Second}
+	t.rate = pace{memory: 5 * time.Second} // a link that slows down is to be seen
 	return t
 }
 
@@ -86,13 +88,22 @@ func (t *tally) standing() standing {
 	}
 	main, _ := t.of(t.main)
 	ahead := t.ahead.sample(s.elapsed, main.done)
+	files := t.fileCount()
+	abreast := t.files.sample(s.elapsed, files.done)
 	total := t.total(main)
 	if total <= 0 {
 		return s
 	}
 	s.share = min(1, float64(main.done)/total)
-	if left := (total - float64(main.done)) / ahead; ahead > 0 && s.elapsed >= settled && left < longest.Seconds() {
-		s.left = time.Duration(max(0, left) * float64(time.Second))
+	if ahead == 0 || s.elapsed < settled {
+		return s
+	}
+	left := max(0, total-float64(main.done)) / ahead
+	if abreast > 0 { // at the end a few sequences have most of the images that are left
+		left = max(left, float64(files.want-files.done)/abreast)
+	}
+	if left < longest.Seconds() {
+		s.left = time.Duration(left * float64(time.Second))
 	}
 	return s
 }
@@ -101,7 +112,7 @@ func (t *tally) standing() standing {
 const longest = 100 * time.Hour
 
 // total is how much there will be of the main unit, 0 if that cannot be known. While days are still being listed, the days
-// to come are taken to be like those that were.
+// to come are taken to be like those that were. t.mu is held.
 func (t *tally) total(main count) float64 {
 	total := float64(main.want)
 	if days, listing := t.of("days"); listing && t.main != "days" {
@@ -113,7 +124,17 @@ func (t *tally) total(main count) float64 {
 	return total
 }
 
-// rated is the count whose speed says most: bytes, or what is sent over the network one by one, or else the main unit.
+// fileCount is the count of images, however they are called; t.mu is held.
+func (t *tally) fileCount() count {
+	if c, there := t.of("images"); there {
+		return c
+	}
+	c, _ := t.of("uploads")
+	return c
+}
+
+// rated is the count whose speed says most: bytes, or what is sent over the network one by one, or else the main unit; t.mu is
+// held.
 func (t *tally) rated() count {
 	for _, unit := range []string{"bytes", "uploads"} {
 		if c, there := t.of(unit); there {
@@ -158,7 +179,7 @@ func (s standing) line() string {
 	if s.left >= 0 {
 		parts = append(parts, "about "+brief(s.left)+" left")
 	}
-	return fmt.Sprintf("%s: %s after %s", s.stage, strings.Join(parts, ", "), brief(s.elapsed))
+	return fmt.Sprintf("%s: %s after %s", s.stage, strings.Join(parts, ", "), elapsed(s.elapsed))
 }
 
 // String is the count in words: images 812/1010, or 203 MB.
@@ -222,6 +243,14 @@ func brief(d time.Duration) string {
 		return fmt.Sprintf("%dm%02ds", minutes, seconds)
 	}
 	return fmt.Sprintf("%ds", seconds)
+}
+
+// elapsed is brief, but short stages are told to the tenth.
+func elapsed(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	return brief(d)
 }
 
 // humanBytes writes a size with three digits and a unit of powers of 1000, as disks are sold.

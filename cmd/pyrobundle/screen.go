@@ -38,12 +38,17 @@ func newScreen(out io.Writer) *screen {
 		sizeOf: func() (int, int) { return usualColumns, usualLines },
 		ours:   func() bool { return true },
 	}
-	if file, isFile := out.(*os.File); isFile && term.IsTerminal(int(file.Fd())) {
+	if file, isFile := out.(*os.File); isFile && isTerminal(file) {
 		s.terminal = understandsEscapes(file)
 		s.sizeOf = func() (int, int) { return sizeOf(file) }
 		s.ours = func() bool { return inForeground(file) }
 	}
 	return s
+}
+
+func isTerminal(w io.Writer) bool {
+	file, isFile := w.(*os.File)
+	return isFile && term.IsTerminal(int(file.Fd()))
 }
 
 // A terminal of unknown size is taken for the smallest usual one.
@@ -61,6 +66,10 @@ func sizeOf(terminal *os.File) (columns, lines int) {
 	return columns, lines
 }
 
+// floodInterval is how often bars are drawn again below log lines: often enough not to flicker with the lines of --loglevel
+// debug, seldom enough for a slow line to carry.
+const floodInterval = redrawInterval / 10
+
 const (
 	clearRest  = "\x1b[J" // from the cursor to the end of the screen
 	clearRight = "\x1b[K" // from the cursor to the end of the line
@@ -68,31 +77,35 @@ const (
 
 // Write writes whole lines above the bars. They are drawn again below it at once, but not in a flood of lines: there the next
 // redrawing shows them.
-func (s *screen) Write(p []byte) (int, error) {
+func (s *screen) Write(p []byte) (int, error) { return s.writeAbove(s.out, p) }
+
+// results is standard output where it is a terminal too: its lines stand above the bars like those of standard error.
+type results struct {
+	*screen
+	out io.Writer
+}
+
+// Write writes results.
+func (r results) Write(p []byte) (int, error) { return r.writeAbove(r.out, p) }
+
+func (s *screen) writeAbove(out io.Writer, p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(p) == 0 {
 		return 0, nil
 	}
 	s.within = p[len(p)-1] != '\n'
-	if !s.drawn {
-		return s.out.Write(p)
+	if s.drawn {
+		_, _ = io.WriteString(s.out, s.back()+clearRest) // a bar that cannot be drawn is no reason to stop
+		s.drawn = false
 	}
-	var text bytes.Buffer
-	text.WriteString(s.back())
-	text.WriteString(clearRest)
-	text.Write(p)
-	s.drawn = false
+	n, err := out.Write(p)
 	columns, _ := s.sizeOf()
-	if now := time.Now(); !s.within && columns == s.columns && now.Sub(s.restored) >= redrawInterval {
-		s.restored = now
-		s.drawn = true
-		text.WriteString(strings.Join(s.frame, "\n") + "\n")
+	if now := time.Now(); len(s.frame) > 0 && !s.within && columns == s.columns && now.Sub(s.restored) >= floodInterval {
+		_, _ = io.WriteString(s.out, strings.Join(s.frame, "\n")+"\n")
+		s.restored, s.drawn = now, true
 	}
-	if _, err := s.out.Write(text.Bytes()); err != nil {
-		return 0, err
-	}
-	return len(p), nil
+	return n, err
 }
 
 // draw puts bars, made for a terminal of so many columns, in the place of those before; none removes them. Equal ones are
@@ -101,7 +114,7 @@ func (s *screen) draw(frame []string, columns int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ours() {
-		s.drawn = false
+		s.frame, s.drawn = nil, false
 		return
 	}
 	if s.within || (s.drawn && columns == s.columns && slices.Equal(frame, s.frame)) {
@@ -118,14 +131,14 @@ func (s *screen) draw(frame []string, columns int) {
 		text.WriteString(clearRest)
 	}
 	s.frame, s.drawn, s.columns = frame, len(frame) > 0, columns
-	_, _ = s.out.Write(text.Bytes()) // a bar that cannot be drawn is no reason to stop
+	_, _ = s.out.Write(text.Bytes())
 }
 
 // leave lets the bars stand where they are; the next ones are drawn where the cursor is.
 func (s *screen) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drawn = false
+	s.frame, s.drawn = nil, false
 }
 
 // back moves the cursor to the beginning of the bars; s.mu is held. A terminal that has become narrower has wrapped them,
