@@ -42,12 +42,12 @@ func (a *app) display(o outputFlags, stage, unit string) progress {
 	return newLines(a.stderr, tally)
 }
 
-// wantsBars reports whether something that redraws itself is welcome on stderr. TERM is not set on Windows; elsewhere a
-// terminal without a name is one that nothing is known of.
+// wantsBars reports whether something that redraws itself is welcome on stderr. A console of Windows has no TERM; elsewhere
+// nothing is known of a terminal without one.
 func (a *app) wantsBars(o outputFlags) bool {
 	noColor, _ := a.lookupEnv("NO_COLOR") // https://no-color.org: set and not empty
-	kind, named := a.lookupEnv("TERM")
-	return a.stderr.terminal && !o.noProgress && !o.json && noColor == "" && kind != "dumb" && (named || !needsTerm)
+	kind, _ := a.lookupEnv("TERM")
+	return a.stderr.terminal && !o.noProgress && !o.json && noColor == "" && kind != "dumb" && (kind != "" || !needsTerm)
 }
 
 // counted is p's add for a stage whose number of a unit is known from the start: what the stage says to expect of it as it

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -24,7 +25,11 @@ func TestScreenKeepsLinesAboveTheBars(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"line": func(t *rapid.T) {
 				line := fmt.Sprintf("line %d %s.", len(lines), strings.Repeat("x", rapid.IntRange(0, 70).Draw(t, "length")))
-				if _, err := s.Write([]byte(line + "\n")); err != nil {
+				var out io.Writer = s
+				if rapid.Bool().Draw(t, "to standard output") {
+					out = results{screen: s, out: shown}
+				}
+				if _, err := io.WriteString(out, line+"\n"); err != nil {
 					t.Fatal(err)
 				}
 				lines = append(lines, line)

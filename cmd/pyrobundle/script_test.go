@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -45,6 +46,7 @@ func TestMain(m *testing.M) {
 		"sandbox-internet":   sandboxInternet,
 		"target":             target,
 		"exits":              exits,
+		"panics":             panics,
 	})
 }
 
@@ -177,6 +179,23 @@ func target() {
 
 // interruptionLimit is what an interrupted program may take: a second by promise, and patience with a busy machine.
 const interruptionLimit = 4 * time.Second
+
+// panics is the program of that name: a stage of which a worker panics while a bar is shown.
+func panics() {
+	app := newApp(os.Stdout, os.Stderr, os.LookupEnv, time.Now)
+	progress := app.progress(outputFlags{}, slog.New(slog.DiscardHandler), "fetch", "sequences")
+	progress.add("sequences", 1, 3)
+	for {
+		app.stderr.mu.Lock()
+		drawn := app.stderr.drawn
+		app.stderr.mu.Unlock()
+		if drawn {
+			go panic("a bug")
+			select {}
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
 
 // exits is the program of that name. An interruption is passed on.
 func exits() {
