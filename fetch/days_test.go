@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -266,6 +267,50 @@ func TestRefusedLoginNamesTheVariables(t *testing.T) {
 	}
 }
 
+func TestE5_WhatAnUnsteadyLinkBreaksIsAskedAgain(t *testing.T) {
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), 3)
+	var mu sync.Mutex
+	broken := map[string]bool{}
+	p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		again := broken[r.URL.Path+r.FormValue("from_date")]
+		broken[r.URL.Path+r.FormValue("from_date")] = true
+		n := len(broken)
+		mu.Unlock()
+		if again || r.Method != http.MethodGet {
+			return false
+		}
+		if n%2 == 0 {
+			w.WriteHeader(http.StatusBadGateway)
+			return true
+		}
+		connection, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return true
+		}
+		if err := connection.Close(); err != nil {
+			t.Error(err)
+		}
+		return true
+	})
+	b := newBundle(t, p)
+	wantNoProblems(t, b.fetch(config()))
+	b.intact()
+}
+
+func TestE8_CaptureTimeIsKeptBesideTheTimeOfReception(t *testing.T) {
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), 1)
+	b := newBundle(t, p)
+	b.fetch(config())
+	row := b.record(41).Detections[0]
+	if row.RecordedAt == nil || row.CreatedAt.Sub(row.RecordedAt.Time) != 2*time.Second {
+		t.Errorf("created %v, recorded %v", row.CreatedAt, row.RecordedAt)
+	}
+}
+
 func TestAccountRefusedMidwayEndsTheRun(t *testing.T) {
 	p := newFakePlatform(t)
 	for i := range 30 {
@@ -288,7 +333,7 @@ func TestAccountRefusedMidwayEndsTheRun(t *testing.T) {
 	b.intact()
 }
 
-func TestCancelledRunCommitsNothingPartialAndLeavesNoGoroutine(t *testing.T) {
+func TestE17_CancelledRunKeepsItsProgressAndNothingPartial(t *testing.T) {
 	p := newFakePlatform(t)
 	for i := range 30 {
 		p.sequence(int64(41+i), 1, started(firstDay, i), 4)
@@ -318,6 +363,9 @@ func TestCancelledRunCommitsNothingPartialAndLeavesNoGoroutine(t *testing.T) {
 	}
 	wantNoProblems(t, result)
 	b.intact()
+	p.mu.Lock()
+	p.requests = nil
+	p.mu.Unlock()
 	b.read(func(opened *store.Bundle) {
 		for record, err := range opened.Sequences(t.Context(), store.Query{}) {
 			if err != nil {
@@ -337,8 +385,8 @@ func TestCancelledRunCommitsNothingPartialAndLeavesNoGoroutine(t *testing.T) {
 	p.intercept(nil)
 	again := b.fetch(config())
 	wantNoProblems(t, again)
-	if again.Sequences.Successful != 30 {
-		t.Errorf("result %+v", again)
+	if again.Sequences.Successful != 30 || again.Images.Reused == 0 || p.asked("image ") >= 120 {
+		t.Errorf("what had come before was fetched again: %+v", again)
 	}
 	whole := newBundle(t, p)
 	whole.fetch(config())

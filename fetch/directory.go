@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"pyrobundle/fetch/platform"
 	"pyrobundle/internal/httpapi"
@@ -25,15 +26,19 @@ func (r *run) readDirectory(ctx context.Context) error {
 	if err := r.recallDirectory(ctx); err != nil {
 		return err
 	}
+	var organizations platform.Page[store.Organization]
+	var organizationsErr error
+	var both sync.WaitGroup
+	both.Go(func() { organizations, organizationsErr = r.organizations(ctx) })
 	cameras, err := r.src.Cameras(ctx)
+	both.Wait()
 	if err := r.unreadable(ctx, "camera", err, cameras.Unreadable); err != nil {
 		return err
 	}
 	for _, camera := range cameras.Rows {
 		r.directory.cameras[camera.ID] = &camera
 	}
-	organizations, err := r.organizations(ctx)
-	if err := r.unreadable(ctx, "organization", err, organizations.Unreadable); err != nil {
+	if err := r.unreadable(ctx, "organization", organizationsErr, organizations.Unreadable); err != nil {
 		return err
 	}
 	for _, organization := range organizations.Rows {

@@ -15,19 +15,24 @@ import (
 	"pyrobundle/store"
 )
 
-// Sizes of images in memory. A camera's frame has 100 to 400 kB; 16 workers with room for 2 MB each stay far below the 96 MB
-// that a fetch may use, and an image that needs more is downloaded again with room for the largest allowed.
+// Sizes of images in memory. A camera's frame has 100 to 400 kB, so that half of the memory is room enough for the downloads
+// of 16 workers, and the other half for what waits for the disk meanwhile. An image that needs more room than a download
+// has at first is downloaded again; after that, downloads have the room that such images need.
 const (
-	bufferBytes  = 32 << 20 // all images in memory at once
-	maxImage     = 16 << 20 // the largest image taken: ten times a large frame
-	largestFirst = 2 << 20  // what a download reserves before its size is known, at most
-	leastFirst   = 512 << 10
+	bufferBytes = 32 << 20  // all images in memory at once
+	maxImage    = 16 << 20  // the largest image taken: ten times a large frame
+	mostRoom    = 1 << 20   // what a download reserves at first, before its size is known
+	leastRoom   = 512 << 10 // however many workers there are
+	grownRoom   = 4 << 20   // what it reserves at most by experience
 )
 
-// firstBuffer shares the memory among the workers.
-func firstBuffer(workers int) int64 {
-	return int64(max(leastFirst, min(largestFirst, bufferBytes/workers)))
+// firstRoom shares half of the memory among the workers.
+func firstRoom(workers int) int64 {
+	return int64(max(leastRoom, min(mostRoom, bufferBytes/2/workers)))
 }
+
+// framesPerWorker is how many frames may be under way for each request: one downloads, the others wait for the disk.
+const framesPerWorker = 4
 
 // hostPatience is how many images in a row may fail because their host does not answer, none coming between, before the
 // run ends: it has then nothing to fetch, and thousands of equal lines help nobody.
@@ -40,7 +45,6 @@ func (r *run) fetchImages(ctx context.Context, d *draft) error {
 		return nil
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(r.cfg.Workers)
 	var mu sync.Mutex // of d.problems
 	for i := range d.record.Frames {
 		frame := &d.record.Frames[i]
@@ -50,7 +54,11 @@ func (r *run) fetchImages(ctx context.Context, d *draft) error {
 			continue
 		}
 		rows := d.rowsOf(frame.Key)
+		if err := r.frames.Acquire(groupCtx, 1); err != nil {
+			break // the group, or the run, has ended: its error says why
+		}
 		group.Go(func() error {
+			defer r.frames.Release(1)
 			fetched, size, err := r.frame(groupCtx, d, *frame, rows)
 			if err != nil {
 				return err
@@ -69,7 +77,10 @@ func (r *run) fetchImages(ctx context.Context, d *draft) error {
 			return nil
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 func (r *run) countHeld(d *draft) {
@@ -247,22 +258,28 @@ type storeError struct{ error }
 
 func (e *storeError) Unwrap() error { return e.error }
 
-// take downloads a URL into the bundle, if it is the image that key promises. An image larger than the memory reserved at
-// first is downloaded again alone.
+// take downloads a URL into the bundle, if it is the image that key promises.
 func (r *run) take(ctx context.Context, d *draft, key, url string) (store.Image, error) {
-	image, err := r.takeWithin(ctx, d, key, url, r.firstBuffer)
-	if errors.Is(err, httpapi.ErrTooLarge) && r.firstBuffer < maxImage {
-		return r.takeWithin(ctx, d, key, url, maxImage)
+	image, err := r.takeWithin(ctx, d, key, url, r.room.Load())
+	if !errors.Is(err, httpapi.ErrTooLarge) {
+		return image, err
+	}
+	image, err = r.takeWithin(ctx, d, key, url, maxImage)
+	if needed := min(grownRoom, image.Size+image.Size/4); needed > r.room.Load() {
+		r.room.Store(needed)
 	}
 	return image, err
 }
 
+// takeWithin holds room bytes of the memory for images while it downloads, and what the image takes until it is stored.
 func (r *run) takeWithin(ctx context.Context, d *draft, key, url string, room int64) (store.Image, error) {
 	if err := r.buffers.Acquire(ctx, room); err != nil {
 		return store.Image{}, err
 	}
-	defer r.buffers.Release(room)
 	data, err := r.src.Image(ctx, url, room)
+	size := int64(len(data))
+	r.buffers.Release(room - size)
+	defer r.buffers.Release(size)
 	if err != nil {
 		return store.Image{}, err
 	}
@@ -279,7 +296,6 @@ func (r *run) takeWithin(ctx context.Context, d *draft, key, url string, room in
 			return store.Image{}, fmt.Errorf("the image was downloaded, the bundle's copy stays damaged: %w", err)
 		}
 	}
-	size := int64(len(data))
 	r.cfg.Progress("bytes", size, 0)
 	return store.Image{Hash: hash, Size: size, Format: format}, nil
 }

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"maps"
 	"time"
 
 	"pyrobundle/fetch/platform"
@@ -25,13 +26,13 @@ const (
 	repeated                // the server does not know offset: it answers every one with its first page
 )
 
-// readPages reads a listing to its end, or until enough was taken. Each page begins with the rows that tie with the last
-// one of the page before: found again at its start, they prove that nothing moved in between, and ties that changed places
-// are in one page or the other.
+// readPages reads a listing to its end, or until enough was taken. Each page begins with the last rows of the page before,
+// which prove, found again at its start, that nothing moved in between.
 func readPages[T any](p pages[T]) (reading, error) {
-	var first, last platform.Page[T]
+	var first platform.Page[T]
+	var overlap seam
 	outcome := steady
-	for offset, overlap := 0, 0; ; {
+	for offset := 0; ; {
 		page, err := p.read(offset, p.size)
 		if err != nil {
 			return outcome, err
@@ -41,73 +42,65 @@ func readPages[T any](p pages[T]) (reading, error) {
 			first = page
 		case p.same(page, first):
 			return repeated, nil
-		case !p.continues(page, last, overlap):
+		case !p.continues(page, overlap):
 			outcome = shifted
 		}
 		if p.take(page) || page.Sent < p.size {
 			return outcome, nil
 		}
-		offset, overlap = offset+page.Sent, p.ties(page)
-		offset -= overlap
-		last = page
+		overlap = p.seam(page)
+		offset += page.Sent - overlap.rows
 	}
 }
 
-// ties counts the rows at a page's end that the next page begins with: those of equal time, or the last one alone where
-// they fill more than half of the page. Rows that cannot be read have no time to compare.
-func (p pages[T]) ties(page platform.Page[T]) int {
+// seam is what two pages have in common: the rows of the last time on the first page, of which there may be more, and
+// before them those of the time before, which are all of that time. If the second page begins with exactly these, in any
+// order, the last time begins where it began, and nothing from there on can be missed.
+type seam struct {
+	rows  int            // that the second page repeats
+	begin map[int64]bool // the ids that it must begin with
+}
+
+// seam chooses the rows that the next page repeats. Where equal times fill more than half of the page, the last row alone
+// has to do. Rows that cannot be read have no time to compare.
+func (p pages[T]) seam(page platform.Page[T]) seam {
 	if len(page.Rows) < page.Sent {
-		return 0
+		return seam{}
 	}
-	n := 1
-	end := p.at(page.Rows[len(page.Rows)-1])
-	for n < len(page.Rows) && p.at(page.Rows[len(page.Rows)-1-n]).Equal(end) {
+	n := len(page.Rows)
+	last := p.ties(page.Rows)
+	if last <= p.size/2 {
+		before := p.ties(page.Rows[:n-last])
+		if rows := before + last; before > 0 && rows <= p.size/2 {
+			return seam{rows, p.ids(page.Rows[n-rows : n-last])}
+		}
+	}
+	return seam{1, p.ids(page.Rows[n-1:])}
+}
+
+// ties counts the rows at the end that have equal times.
+func (p pages[T]) ties(rows []T) int {
+	n := 0
+	for n < len(rows) && p.at(rows[len(rows)-1-n]).Equal(p.at(rows[len(rows)-1])) {
 		n++
-	}
-	if n > p.size/2 {
-		return 1
 	}
 	return n
 }
 
-// continues reports whether page begins with the overlap last rows of the page before, in any order.
-func (p pages[T]) continues(page, before platform.Page[T], overlap int) bool {
-	if overlap == 0 {
-		return true
+func (p pages[T]) ids(rows []T) map[int64]bool {
+	ids := make(map[int64]bool, len(rows))
+	for _, row := range rows {
+		ids[p.id(row)] = true
 	}
-	if len(page.Rows) < overlap {
-		return false
-	}
-	expected := before.Rows[len(before.Rows)-overlap:]
-	end := p.at(expected[0])
-	there := map[int64]bool{}
-	for _, row := range page.Rows {
-		if !p.at(row).Equal(end) {
-			break
-		}
-		there[p.id(row)] = true
-	}
-	for _, row := range expected {
-		if !there[p.id(row)] {
-			return false
-		}
-	}
-	return true
+	return ids
+}
+
+// continues reports whether page begins with the rows that it must begin with.
+func (p pages[T]) continues(page platform.Page[T], s seam) bool {
+	return len(page.Rows) >= len(s.begin) && maps.Equal(p.ids(page.Rows[:len(s.begin)]), s.begin)
 }
 
 // same reports whether two pages hold the same rows.
 func (p pages[T]) same(a, b platform.Page[T]) bool {
-	if len(a.Rows) == 0 || len(a.Rows) != len(b.Rows) {
-		return false
-	}
-	ids := make(map[int64]bool, len(a.Rows))
-	for _, row := range a.Rows {
-		ids[p.id(row)] = true
-	}
-	for _, row := range b.Rows {
-		if !ids[p.id(row)] {
-			return false
-		}
-	}
-	return true
+	return len(a.Rows) > 0 && maps.Equal(p.ids(a.Rows), p.ids(b.Rows))
 }

@@ -28,10 +28,11 @@ type run struct {
 	tally  tally
 	ledger ledger
 
-	buffers     *semaphore.Weighted // bytes of images in memory
-	firstBuffer int64               // what a download reserves before its size is known
-	flights     singleflight.Group  // images on their way, by organization and key
-	unanswered  atomic.Int64        // images in a row whose host did not answer
+	frames     *semaphore.Weighted // under way
+	buffers    *semaphore.Weighted // bytes of images in memory
+	room       atomic.Int64        // bytes that a download reserves before its size is known
+	flights    singleflight.Group  // images on their way, by organization and key
+	unanswered atomic.Int64        // images in a row whose host did not answer
 
 	listed map[store.Day]store.DayRecord // as earlier runs left them
 
@@ -53,17 +54,18 @@ func newRun(src Source, dst *store.Writer, cfg Config) (*run, error) {
 		return nil, errNoBundle
 	}
 	r := &run{
-		cfg:         cfg,
-		src:         newPaced(src, cfg.Workers),
-		have:        cfg.Have,
-		damaged:     map[int64]bool{},
-		due:         map[int64]bool{},
-		listed:      map[store.Day]store.DayRecord{},
-		foreign:     map[int64]bool{},
-		shown:       map[int64]bool{},
-		buffers:     semaphore.NewWeighted(bufferBytes),
-		firstBuffer: firstBuffer(cfg.Workers),
+		cfg:     cfg,
+		src:     newPaced(src, cfg.Workers),
+		have:    cfg.Have,
+		damaged: map[int64]bool{},
+		due:     map[int64]bool{},
+		listed:  map[store.Day]store.DayRecord{},
+		foreign: map[int64]bool{},
+		shown:   map[int64]bool{},
+		frames:  semaphore.NewWeighted(int64(framesPerWorker * max(1, cfg.Workers))),
+		buffers: semaphore.NewWeighted(bufferBytes),
 	}
+	r.room.Store(firstRoom(cfg.Workers))
 	if !cfg.DryRun {
 		r.dst, r.have = dst, dst.Bundle
 	}

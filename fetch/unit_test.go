@@ -117,11 +117,11 @@ func TestSameDocument(t *testing.T) {
 	}
 }
 
-func TestFirstBufferLeavesEveryWorkerRoom(t *testing.T) {
-	for _, workers := range []int{1, 4, 16, 64, 1000} {
-		buffer := firstBuffer(workers)
-		if buffer < leastFirst || buffer > largestFirst || workers <= 64 && int64(workers)*buffer > bufferBytes {
-			t.Errorf("%d workers reserve %d bytes each", workers, buffer)
+func TestDownloadsLeaveRoomForWhatWaitsForTheDisk(t *testing.T) {
+	for _, workers := range []int{1, 4, 16, 32, 64, 1000} {
+		room := firstRoom(workers)
+		if room < leastRoom || room > mostRoom || workers <= 32 && int64(workers)*room > bufferBytes/2 {
+			t.Errorf("%d workers reserve %d bytes each", workers, room)
 		}
 	}
 }

@@ -122,7 +122,7 @@ func (o *owner) take(image *newImage) (err error) {
 	o.w.mu.Lock()
 	o.w.pending.keys[string(image.key)] = image.hash
 	o.w.mu.Unlock()
-	if len(o.w.pending.keys) >= batchImages || o.bytes >= batchBytes {
+	if len(o.members) >= batchImages || o.bytes >= batchBytes {
 		o.commit(nil)
 	}
 	return o.failed

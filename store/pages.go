@@ -305,9 +305,6 @@ func (w *pageWalk) leaf(elements []byte, count int, span int64, top bool, read f
 			return ""
 		}
 		if root := le.Uint64(value); root != 0 {
-			if valueSize != 16 {
-				return fmt.Sprintf("element %d is a bucket of %d bytes", i, valueSize)
-			}
 			roots = append(roots, root)
 		} else if where := w.inline(value[16:]); where != "" {
 			return fmt.Sprintf("element %d: %s", i, where)
@@ -329,18 +326,7 @@ func (w *pageWalk) inline(b []byte) string {
 	if le.Uint64(b) != 0 || le.Uint16(b[8:]) != leafPage || pageHeaderSize+count*pageElementSize > len(b) {
 		return "its page is damaged"
 	}
-	if where := w.leaf(b[pageHeaderSize:], count, int64(len(b)), false, nil); where != "" {
-		return where
-	}
-	end := pageHeaderSize + count*pageElementSize
-	for i := range count { // it fills its bucket's value exactly
-		at := pageHeaderSize + i*pageElementSize
-		end = max(end, at+int(le.Uint32(b[at+4:]))+int(le.Uint32(b[at+8:]))+int(le.Uint32(b[at+12:])))
-	}
-	if end != len(b) {
-		return fmt.Sprintf("its page ends at %d of %d bytes", end, len(b))
-	}
-	return ""
+	return w.leaf(b[pageHeaderSize:], count, int64(len(b)), false, nil)
 }
 
 // freelist checks that the free pages are those that nothing uses, each listed once.

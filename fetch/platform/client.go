@@ -5,11 +5,13 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"pyrobundle/internal/httpapi"
 	"pyrobundle/store"
@@ -51,21 +53,21 @@ const sourceHeader = "X-Pyrobundle-Source-Api"
 // ScopeAdmin is the scope that sees every organization (contract A.2).
 const ScopeAdmin = "admin"
 
-// Dial logs in (httpapi.ErrUnauthorized when refused) and asks who the caller is.
+// Dial logs in (httpapi.ErrUnauthorized when refused) and asks who the caller is, both accounts at once.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	c := &Client{api: newAPI(cfg, cfg.Account, "PLATFORM_LOGIN and PLATFORM_PASSWORD")}
+	var header http.Header
+	var userErr, adminErr error
+	var both sync.WaitGroup
+	both.Go(func() { c.identity, header, userErr = whoAmI(ctx, c.api) })
 	if cfg.Admin != (Account{}) {
 		c.admin = newAPI(cfg, cfg.Admin, "PLATFORM_ADMIN_LOGIN and PLATFORM_ADMIN_PASSWORD")
-		if _, err := whoAmI(ctx, c.admin, nil); err != nil {
-			return nil, dialError(cfg, err)
-		}
+		both.Go(func() { _, _, adminErr = whoAmI(ctx, c.admin) })
 	}
-	var header http.Header
-	who, err := whoAmI(ctx, c.api, &header)
-	if err != nil {
+	both.Wait()
+	if err := cmp.Or(userErr, adminErr); err != nil {
 		return nil, dialError(cfg, err)
 	}
-	c.identity = who
 	c.source = store.Source{URL: httpapi.Redact(cfg.BaseURL), API: sourceAPI(cfg, header)}
 	return c, nil
 }
@@ -84,14 +86,11 @@ func newAPI(cfg Config, account Account, variables string) *httpapi.Client {
 	})
 }
 
-// whoAmI is GET /login/validate; header, where given, receives the answer's.
-func whoAmI(ctx context.Context, api *httpapi.Client, header *http.Header) (identity, error) {
-	var who identity
-	request := httpapi.Request{Method: http.MethodGet, Path: "/api/v1/login/validate", Header: header}
-	if err := api.JSON(ctx, request, &who); err != nil {
-		return who, err
-	}
-	return who, nil
+// whoAmI is GET /login/validate, with the answer's header.
+func whoAmI(ctx context.Context, api *httpapi.Client) (who identity, header http.Header, err error) {
+	request := httpapi.Request{Method: http.MethodGet, Path: "/api/v1/login/validate", Header: &header}
+	err = api.JSON(ctx, request, &who)
+	return who, header, err
 }
 
 // sourceAPI names the platform for the annotation API (contract B.1, C.2). A platform at a known host is what that host

@@ -23,7 +23,7 @@ const (
 // the longest fields of a hostile answer must not become our memory.
 const listingBytes = 32 << 20
 
-// ErrNoAdmin: organizations need an administrator's account, and none was given.
+// ErrNoAdmin says that organizations need an administrator's account, and none was given.
 var ErrNoAdmin = errors.New("no administrator account given")
 
 // Page is one page of a listing. A row that cannot be read does not hide the others.
