@@ -119,6 +119,12 @@ func (r *run) createMissing(t there, want wanted, plan detectionPlan, out *outco
 		return compare(want, t, slices.Concat(plan.detections, plan.duplicates, standIns(plan.missing))), nil
 	}
 	r.cfg.Progress("uploads", 0, int64(len(plan.missing)))
+	// Only as many sequences upload at once as fill the slots twice, in order of arrival: they end one after the other, and
+	// while one is read back and annotated, the next ones keep the slots full.
+	share := int64(min(len(plan.missing), r.cfg.Workers))
+	if err := r.uploading.Acquire(r.ctx, share); err != nil {
+		return plan, err
+	}
 	var (
 		mu    sync.Mutex
 		first error // by order of the detections, so that reports are stable
@@ -153,6 +159,7 @@ func (r *run) createMissing(t there, want wanted, plan detectionPlan, out *outco
 		})
 	}
 	_ = group.Wait() // first has it
+	r.uploading.Release(share)
 	if first != nil {
 		return plan, fmt.Errorf("%d of %d detections not uploaded: %w; run load again to complete it",
 			out.detections.Failed, len(want.detections), first)

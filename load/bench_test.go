@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -96,13 +97,19 @@ const benchWorkers = 16
 // BenchmarkLoad loads 50 sequences of 40 frames into the sandbox, beside merely posting the same multipart bodies at the
 // same concurrency; the two alternate. detections/s is load's rate, %ofbare the ratio that docs/performance.md promises.
 func BenchmarkLoad(b *testing.B) {
-	for _, size := range []int{20_000, 250_000} {
-		b.Run(fmt.Sprintf("%dkB", size/1000), func(b *testing.B) {
-			bundle := &endless{sequences: 50, frames: 40, imageBytes: size}
+	for _, c := range []struct {
+		name string
+		size int
+		away time.Duration // what every answer is delayed by: where the wire is the limit, not the processor
+	}{
+		{"20kB", 20_000, 0}, {"250kB", 250_000, 0}, {"20kB,20ms", 20_000, 20 * time.Millisecond},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			bundle := &endless{sequences: 50, frames: 40, imageBytes: c.size}
 			detections := bundle.sequences * bundle.frames
 			var loading, posting time.Duration
 			for b.Loop() {
-				loading += timed(b, func(server *httptest.Server, client *annotation.Client) {
+				loading += timed(b, c.away, func(client *annotation.Client) {
 					cfg := load.Config{
 						SourceAPI: "pyronear_french", Thresholds: annotate.Thresholds{IoU: .3, MinClusterSize: 1},
 						StateDir: b.TempDir(), Workers: benchWorkers,
@@ -112,7 +119,7 @@ func BenchmarkLoad(b *testing.B) {
 						b.Fatalf("%+v, %v", result, err)
 					}
 				})
-				posting += timed(b, func(_ *httptest.Server, client *annotation.Client) { postBare(b, bundle, client) })
+				posting += timed(b, c.away, func(client *annotation.Client) { postBare(b, bundle, client) })
 			}
 			runs := float64(b.N)
 			b.ReportMetric(runs*float64(detections)/loading.Seconds(), "detections/s")
@@ -123,9 +130,13 @@ func BenchmarkLoad(b *testing.B) {
 }
 
 // timed measures work against a fresh API.
-func timed(b *testing.B, work func(*httptest.Server, *annotation.Client)) time.Duration {
+func timed(b *testing.B, away time.Duration, work func(*annotation.Client)) time.Duration {
 	b.Helper()
-	server := httptest.NewServer(sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{DiscardImages: true}))
+	api := sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{DiscardImages: true})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(away)
+		api.ServeHTTP(w, r)
+	}))
 	defer server.Close()
 	client, err := annotation.Dial(b.Context(), annotation.Config{BaseURL: server.URL, Login: "admin", Password: "admin12345"})
 	if err != nil {
@@ -133,7 +144,7 @@ func timed(b *testing.B, work func(*httptest.Server, *annotation.Client)) time.D
 	}
 	defer client.Close()
 	started := time.Now()
-	work(server, client)
+	work(client)
 	return time.Since(started)
 }
 

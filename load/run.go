@@ -21,6 +21,7 @@ type run struct {
 	undo *undoLog
 
 	sequences chan struct{}       // a slot for each sequence in flight
+	uploading *semaphore.Weighted // uploads in flight or next in turn; see createMissing
 	uploads   chan struct{}       // a slot for each upload in flight
 	images    *semaphore.Weighted // bytes of images held
 	workers   sync.WaitGroup
@@ -51,7 +52,8 @@ func newRun(ctx context.Context, src Sequences, dst Target, cfg Config) (*run, e
 	return &run{
 		ctx: ctx, stop: stop, src: src, dst: dst, cfg: cfg, undo: newUndoLog(cfg, dst.BaseURL()),
 		sequences: make(chan struct{}, cfg.Workers), uploads: make(chan struct{}, cfg.Workers),
-		images: semaphore.NewWeighted(imageMemory), unlock: unlock,
+		uploading: semaphore.NewWeighted(2 * int64(cfg.Workers)),
+		images:    semaphore.NewWeighted(imageMemory), unlock: unlock,
 	}, nil
 }
 
