@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// answer reads what the server has sent: a 2xx body whole and within limits, of others the beginning, for its detail.
-func (c *Client) answer(ctx context.Context, r Request, resp *http.Response) (out outcome, bytes int64) {
+// answer reads what the server has sent: a 2xx body whole and within limits, of others the beginning, for its detail. A
+// document that is to be decoded waits for its turn where it is large; the caller ends the turn with out.decoded.
+func (c *Client) answer(ctx context.Context, r Request, resp *http.Response, document bool) (out outcome, bytes int64) {
 	out = outcome{answered: true, status: resp.StatusCode, header: resp.Header}
 	out.after, out.asked = retryAfter(resp.Header, time.Now())
 	limit := r.MaxBytes
@@ -24,7 +25,12 @@ func (c *Client) answer(ctx context.Context, r Request, resp *http.Response) (ou
 	if !good {
 		limit = maxErrorBytes
 	}
-	body, err := c.readAll(ctx, resp, limit)
+	var large *turn
+	if document {
+		large = &turn{of: c.large}
+		out.decoded = large.end
+	}
+	body, err := c.readAll(ctx, resp, limit, large)
 	if closeErr := resp.Body.Close(); err == nil && closeErr != nil {
 		err = closeErr
 	}
@@ -42,7 +48,7 @@ func (c *Client) answer(ctx context.Context, r Request, resp *http.Response) (ou
 }
 
 // readAll reads a body of at most limit bytes, as they are after decompression, so that a bomb ends there.
-func (c *Client) readAll(ctx context.Context, resp *http.Response, limit int64) ([]byte, error) {
+func (c *Client) readAll(ctx context.Context, resp *http.Response, limit int64, large *turn) ([]byte, error) {
 	const trusted = 4 << 20 // bytes that a Content-Length may make us allocate before they have come
 	declared := resp.ContentLength
 	if resp.Uncompressed || resp.Request != nil && resp.Request.Method == http.MethodHead {
@@ -53,6 +59,11 @@ func (c *Client) readAll(ctx context.Context, resp *http.Response, limit int64) 
 	}
 	buf := make([]byte, 0, min(max(declared+1, 512), trusted))
 	for {
+		if len(buf) > largeDocument {
+			if err := large.begin(ctx); err != nil {
+				return buf, err
+			}
+		}
 		if len(buf) == cap(buf) {
 			buf = slices.Grow(buf, max(len(buf), 16<<10)) // at least doubled
 		}
@@ -74,6 +85,33 @@ func (c *Client) readAll(ctx context.Context, resp *http.Response, limit int64) 
 		case err != nil:
 			return buf, err
 		}
+	}
+}
+
+// turn is the right to hold a large document: a hostile one takes thirty times its size when it is decoded, and every
+// worker may meet one. Ordinary documents need none. A nil turn is never waited for.
+type turn struct {
+	of   chan struct{} // a slot for each of those at once
+	mine bool
+}
+
+func (t *turn) begin(ctx context.Context) error {
+	if t == nil || t.mine {
+		return nil
+	}
+	select {
+	case t.of <- struct{}{}:
+		t.mine = true
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t *turn) end() {
+	if t.mine {
+		t.mine = false
+		<-t.of
 	}
 }
 
@@ -102,7 +140,7 @@ func (c *Client) pace(ctx context.Context, n int) error {
 
 // discard reads the little body of a redirect, so that its connection can be used again.
 func (c *Client) discard(ctx context.Context, resp *http.Response) int64 {
-	body, _ := c.readAll(ctx, resp, maxErrorBytes) // if it breaks, so will the connection: nothing else depends on it
+	body, _ := c.readAll(ctx, resp, maxErrorBytes, nil) // if it breaks, so will the connection: nothing else depends on it
 	_ = resp.Body.Close()
 	return int64(len(body))
 }

@@ -31,6 +31,7 @@ type Client struct {
 	session  session
 	circuits circuits
 	api      apiReach
+	large    chan struct{} // see turn
 
 	requests, read, sent atomic.Int64
 }
@@ -48,6 +49,7 @@ func New(cfg Config) *Client {
 		agent:     cfg.UserAgent,
 		known:     spellings(cfg.Secrets),
 		circuits:  circuits{byOrigin: map[string]*circuit{}},
+		large:     make(chan struct{}, largeAtOnce),
 	}
 	if c.name == "" {
 		c.name = "API"
@@ -78,7 +80,7 @@ func New(cfg Config) *Client {
 // JSON does the request and decodes a 2xx answer into out (nil: ignored). An answer that is HTML or broken JSON counts as
 // a failure to be tried again (pitfall E2), one of another shape than out as a final one. out is untouched on 204.
 func (c *Client) JSON(ctx context.Context, r Request, out any) error {
-	res, err := c.do(ctx, r, "application/json", func(res outcome) error { return decode(res, out) })
+	res, err := c.do(ctx, r, acceptDocument, func(res outcome) error { return decode(res, out) })
 	if err == nil && r.Header != nil {
 		*r.Header = res.header
 	}
@@ -114,6 +116,9 @@ func (c *Client) Close() {
 		t.CloseIdleConnections()
 	}
 }
+
+// acceptDocument is what JSON asks for.
+const acceptDocument = "application/json"
 
 var (
 	errHTML = errors.New("an HTML page instead of the answer; something between may be answering for the server")
@@ -158,6 +163,8 @@ type outcome struct {
 	unusable bool  // a 2xx answer whose body is broken, refused by check, or too large
 	final    bool  // another attempt would meet the same
 	unsent   bool  // nothing of the request can have reached the server
+
+	decoded func() // to be called when body has been decoded; nil: nobody waits for that
 }
 
 // do repeats attempts as long as that is safe, sensible and within the bounds of Retry.
@@ -199,6 +206,9 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 			if out.err = check(out); out.err != nil {
 				out.unusable, out.final = true, errors.As(out.err, &finalError{})
 			}
+		}
+		if out.decoded != nil {
+			out.decoded()
 		}
 		if out.answered {
 			host.success()
@@ -315,7 +325,7 @@ func (c *Client) attempt(ctx context.Context, r Request, t target, token, accept
 			continue
 		}
 		var n int64
-		out, n = c.answer(ctx, r, resp)
+		out, n = c.answer(ctx, r, resp, accept == acceptDocument)
 		bytes += n
 		if why != "" {
 			out.detail = c.line(why)

@@ -86,7 +86,7 @@ type Request struct {
 	Body        func() (io.Reader, int64, error) // made anew for each attempt; length -1: unknown; nil: none; closed if it is an io.Closer
 	Idempotent  bool
 	NoAuth      bool
-	MaxBytes    int64        // of the answer, after decompression; 0: 64 MiB
+	MaxBytes    int64        // of the answer, after decompression; 0: 8 MiB
 	Header      *http.Header // receives the header of a 2xx answer; nil: not wanted
 }
 
@@ -96,7 +96,9 @@ func (r Request) idempotent() bool {
 
 // Limits of what is accepted from a server; an answer is untrusted input.
 const (
-	defaultMaxBytes = 64 << 20 // bytes of an answer; the largest real one, 1000 sequences of a listing, has 1 MB
+	defaultMaxBytes = 8 << 20  // bytes of an answer; the largest real one, 1000 sequences of a listing, has 1 MB
+	largeDocument   = 1 << 20  // bytes from which on a document waits for its turn
+	largeAtOnce     = 2        // such documents in memory at once, however many requests are under way
 	maxErrorBytes   = 64 << 10 // bytes read of an answer that is an error; tracebacks have 10 kB
 	maxDepth        = 64       // levels of JSON; the APIs' documents have 6
 	maxRedirects    = 3        // an API redirects once (the trailing slash), a storage host once (its region)
