@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"fmt"
 	"maps"
 	"time"
 
@@ -26,6 +27,10 @@ const (
 	repeated                // the server does not know offset: it answers every one with its first page
 )
 
+// maxListed bounds a listing, in rows, so that one without end ends: no day has so many sequences, and a bundle takes no
+// sequence of more detections.
+const maxListed = 100_000
+
 // readPages reads a listing to its end, or until enough was taken. Each page begins with the last rows of the page before,
 // which prove, found again at its start, that nothing moved in between.
 func readPages[T any](p pages[T]) (reading, error) {
@@ -47,6 +52,9 @@ func readPages[T any](p pages[T]) (reading, error) {
 		}
 		if p.take(page) || page.Sent < p.size {
 			return outcome, nil
+		}
+		if offset+page.Sent > maxListed {
+			return outcome, fmt.Errorf("the listing does not end: more than %d rows were read", maxListed)
 		}
 		overlap = p.seam(page)
 		offset += page.Sent - overlap.rows

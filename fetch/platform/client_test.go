@@ -329,3 +329,24 @@ func TestCutAnswerToWhoTheAccountIsDoesNotEndTheRun(t *testing.T) {
 		t.Errorf("organization %d, source %q", client.OrganizationID(), client.Source().API)
 	}
 }
+
+// TestWhatIsNoListIsNoEmptyListing: null taken for an empty day would make all its sequences gone.
+func TestWhatIsNoListIsNoEmptyListing(t *testing.T) {
+	for _, text := range []string{"null", "{}", "7", `"x"`, "[" + strings.Repeat("{},", maxRows) + "{}]"} {
+		client := dial(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text)) })
+		if page, err := client.Sequences(t.Context(), SequencesQuery{Day: "2024-01-01", Limit: 10}); err == nil {
+			t.Errorf("%.20s: taken for a listing of %d rows", text, page.Sent)
+		}
+	}
+}
+
+// TestImageAddressesOfOtherSchemesAreRefused: they are no paths of the API either, whose 404 would prove the image gone.
+func TestImageAddressesOfOtherSchemesAreRefused(t *testing.T) {
+	client := dial(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("asked for %s", r.URL) })
+	for _, address := range []string{"file:///etc/passwd", "gopher://127.0.0.1/x", "/etc/passwd", "x", "http:///x", "ftp://127.0.0.1/x?Signature=canary", "\x00"} {
+		_, err := client.Image(t.Context(), address, 1000)
+		if !errors.Is(err, httpapi.ErrHostRefused) || errors.Is(err, ErrImageGone) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%q: %v", address, err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"pyrobundle/internal/httpapi"
@@ -39,6 +40,9 @@ func (c *Client) ImageURL(ctx context.Context, detectionID int64) (string, error
 // Image downloads what a presigned URL leads to, without the token, at most limit bytes. It returns ErrURLRefused where
 // the storage refuses.
 func (c *Client) Image(ctx context.Context, presigned string, limit int64) ([]byte, error) {
+	if u, err := url.Parse(presigned); err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("download an image: the platform names %s: %w", httpapi.Redact(presigned), httpapi.ErrHostRefused)
+	}
 	data, _, err := c.api.Bytes(ctx, httpapi.Request{Method: http.MethodGet, Path: presigned, NoAuth: true, MaxBytes: limit})
 	switch status := httpapi.Status(err); status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone:

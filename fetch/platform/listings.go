@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,9 +20,9 @@ const (
 	MaxDetectionsPage = 100
 )
 
-// listingBytes bounds a listing's answer: 1000 sequences are 0.7 MB, an organization's cameras with their poses less, and
-// the longest fields of a hostile answer must not become our memory.
-const listingBytes = 32 << 20
+// maxRows bounds a listing's rows, whatever was asked for: servers have ignored limits before, and cameras have none; the
+// whole platform has some hundreds of them.
+const maxRows = 10_000
 
 // ErrNoAdmin says that organizations need an administrator's account, and none was given.
 var ErrNoAdmin = errors.New("no administrator account given")
@@ -146,8 +147,8 @@ func parseDetection(doc json.RawMessage) (Detection, error) {
 
 // list reads a bare array of documents.
 func list[T any](ctx context.Context, api *httpapi.Client, path string, query url.Values, parse func(json.RawMessage) (T, error)) (Page[T], error) {
-	var docs []json.RawMessage
-	request := httpapi.Request{Method: http.MethodGet, Path: path, Query: query, MaxBytes: listingBytes}
+	var docs documents
+	request := httpapi.Request{Method: http.MethodGet, Path: path, Query: query}
 	if err := api.JSON(ctx, request, &docs); err != nil {
 		return Page[T]{}, err
 	}
@@ -161,4 +162,27 @@ func list[T any](ctx context.Context, api *httpapi.Client, path string, query ur
 		page.Rows = append(page.Rows, row)
 	}
 	return page, nil
+}
+
+// documents are the rows of a listing. null is none: taken for an empty one, it would make everything else gone.
+type documents []json.RawMessage
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (docs *documents) UnmarshalJSON(data []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
+		return errors.New("no list")
+	}
+	*docs = documents{}
+	for decoder.More() {
+		if len(*docs) == maxRows {
+			return fmt.Errorf("a listing of more than %d rows at once", maxRows)
+		}
+		var doc json.RawMessage
+		if err := decoder.Decode(&doc); err != nil {
+			return err
+		}
+		*docs = append(*docs, doc)
+	}
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -35,7 +36,7 @@ const (
 const PageSize = 100
 
 // maxAPIDescription bounds openapi.json, in bytes; FastAPI's is some 300 kB for this API.
-const maxAPIDescription = 16 << 20
+const maxAPIDescription = 8 << 20
 
 // Config says which annotation API, as whom.
 type Config struct {
@@ -148,8 +149,35 @@ func (c *Client) Close() { c.api.Close() }
 
 // page is the API's envelope of a list (contract B.0).
 type page[T any] struct {
-	Items []T `json:"items"`
-	Pages int `json:"pages"`
+	Items items[T] `json:"items"`
+	Pages int      `json:"pages"`
+}
+
+// maxPages bounds a list, so that one without end ends: 200,000 rows are more than all cameras send in three days, and more
+// than a sequence can have.
+const maxPages = 2000
+
+// items are the rows of a page. More than were asked for are refused before they take memory.
+type items[T any] []T
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (rows *items[T]) UnmarshalJSON(data []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
+		return errors.New("items that are no list")
+	}
+	*rows = make(items[T], 0, PageSize)
+	for decoder.More() {
+		if len(*rows) == PageSize {
+			return fmt.Errorf("a page of more than the %d rows asked for", PageSize)
+		}
+		var row T
+		if err := decoder.Decode(&row); err != nil {
+			return err
+		}
+		*rows = append(*rows, row)
+	}
+	return nil
 }
 
 // pages yields a list item by item, each id once: rows that are added while a list is read move others to the next page.
@@ -167,6 +195,10 @@ func pages[T any](ctx context.Context, c *Client, path string, query url.Values,
 				yield(none, err)
 				return
 			}
+			if got.Items == nil {
+				yield(none, fmt.Errorf("GET %s: an answer without items", path))
+				return
+			}
 			news := false
 			for _, item := range got.Items {
 				if seen[id(item)] {
@@ -177,7 +209,11 @@ func pages[T any](ctx context.Context, c *Client, path string, query url.Values,
 					return
 				}
 			}
-			if number >= got.Pages || !news {
+			switch {
+			case number >= got.Pages || !news:
+				return
+			case number == maxPages:
+				yield(none, fmt.Errorf("GET %s: the list does not end: %d pages of %d rows were read", path, maxPages, PageSize))
 				return
 			}
 		}
