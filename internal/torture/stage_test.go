@@ -222,7 +222,7 @@ func (e ended) String() string {
 
 // cut keeps a failure's message readable.
 func cut(text string) string {
-	const most = 6000
+	const most = 2000
 	if len(text) > most {
 		return text[:most/2] + "\n[…]\n" + text[len(text)-most/2:]
 	}
