@@ -113,6 +113,7 @@ func (r *run) createMissing(t there, want wanted, plan detectionPlan, out *outco
 	case len(plan.missing) == 0:
 		return plan, nil
 	case r.cfg.DryRun:
+		out.detections.Created = int64(len(plan.missing))
 		if !t.isNew {
 			out.wrote()
 		}
@@ -135,6 +136,7 @@ func (r *run) createMissing(t there, want wanted, plan detectionPlan, out *outco
 	for i, d := range plan.missing {
 		group.Go(func() error {
 			size, ours, err := r.upload(t, d)
+			r.logDetection(out.id, d, size, ours, err)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {

@@ -487,8 +487,9 @@ func TestE30_ADryRunTakesTheSameWay(t *testing.T) {
 			t.Errorf("boxes = %v, want those of detections 4100 and 4101, which have no ids yet", boxes)
 		}
 		wet := w.run(t, bundle)
-		if wet.Sequences != dry.Sequences || wet.Annotations != dry.Annotations {
-			t.Errorf("planned %+v, %+v; done %+v, %+v", dry.Sequences, dry.Annotations, wet.Sequences, wet.Annotations)
+		if wet.Sequences != dry.Sequences || wet.Annotations != dry.Annotations || wet.Detections != dry.Detections {
+			t.Errorf("planned %+v, %+v, %+v; done %+v, %+v, %+v", dry.Sequences, dry.Annotations, dry.Detections,
+				wet.Sequences, wet.Annotations, wet.Detections)
 		}
 	})
 }

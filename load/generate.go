@@ -19,7 +19,9 @@ import (
 func (r *run) annotate(t there, rows []annotation.Detection, out *outcome) (ours bool, err error) {
 	r.cfg.Progress("annotations", 0, 1)
 	defer r.cfg.Progress("annotations", 1, 0)
-	doc := annotate.Generate(framesOfRows(rows), r.cfg.Thresholds)
+	frames := framesOfRows(rows)
+	doc := annotate.Generate(frames, r.cfg.Thresholds)
+	r.logAnnotation(out.id, frames, doc)
 	var (
 		seen    = t.note
 		current *annotation.SequenceAnnotation // what seen was read from; nil: a list

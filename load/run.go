@@ -7,7 +7,9 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"pyrobundle/annotate"
 	"pyrobundle/internal/httpapi"
+	"pyrobundle/load/annotation"
 	"pyrobundle/store"
 )
 
@@ -99,6 +101,35 @@ func (r *run) wait() (Result, error) {
 func (r *run) log(out outcome) {
 	r.cfg.Log.Debug("sequence", "id", out.id, "action", orDefault(out.action, actionFailed),
 		"annotation", out.annotation, "detections_created", out.detections.Created)
+}
+
+// logDetection says at debug what became of one upload, as the guide's debug mode promises.
+func (r *run) logDetection(sequence int64, d wantedDetection, size int64, ours bool, err error) {
+	attrs := []any{
+		"sequence", sequence, "detection", d.id, "recorded_at", annotation.FormatTime(d.recordedAt),
+		"boxes", len(d.own), "boxes_beside", len(d.others),
+	}
+	switch {
+	case err != nil:
+		r.cfg.Log.Debug("detection not uploaded", append(attrs, "error", err)...)
+	case ours:
+		r.cfg.Log.Debug("detection uploaded", append(attrs, "bytes", size)...)
+	default:
+		r.cfg.Log.Debug("detection was there already", attrs...)
+	}
+}
+
+// logAnnotation says at debug what generation made of a sequence's boxes.
+func (r *run) logAnnotation(sequence int64, frames []annotate.Frame, doc annotate.Document) {
+	boxes := 0
+	for _, frame := range frames {
+		boxes += len(frame.Boxes)
+	}
+	tracks := make([]int, len(doc.Tracks))
+	for i, track := range doc.Tracks {
+		tracks[i] = len(track.Boxes)
+	}
+	r.cfg.Log.Debug("annotation generated", "sequence", sequence, "detections", len(frames), "boxes", boxes, "boxes_of_tracks", tracks)
 }
 
 // endsRun tells what is about the target as a whole from what is about one sequence.
