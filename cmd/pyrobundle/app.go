@@ -57,7 +57,7 @@ func (a *app) command() *cobra.Command {
 	root.AddCommand(
 		newFetchCommand(a), newLoadCommand(a), newImportCommand(a), newAnnotateCommand(a), newRestoreCommand(a),
 		newVerifyCommand(a), newDigestCommand(a), newInspectCommand(a), newReportCommand(a),
-		newDiffCommand(a), newMergeCommand(a),
+		newDiffCommand(a), newMergeCommand(a), newPackCommand(a), newUnpackCommand(a),
 		newServeCommand(a), newDemoCommand(a), newVersionCommand(a),
 	)
 	return root

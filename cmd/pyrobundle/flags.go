@@ -62,11 +62,13 @@ func (c *choice[T]) words() string {
 	return strings.Join(words, "|")
 }
 
+const defaultBundle = "pyronear.bundle"
+
 // bundleFlag is --bundle.
 type bundleFlag struct{ path string }
 
 func (b *bundleFlag) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&b.path, "bundle", "pyronear.bundle", "the bundle's `directory`")
+	flags.StringVar(&b.path, "bundle", defaultBundle, "the bundle's `directory`")
 }
 
 // outputFlags are --loglevel, --json and --no-progress.
