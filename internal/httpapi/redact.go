@@ -3,6 +3,7 @@ package httpapi
 import (
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -27,7 +28,7 @@ var (
 	urlPattern    = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"<>\\]+`)
 	jwtPattern    = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{5,}(\.[A-Za-z0-9_-]*){1,2}`)
 	bearerPattern = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}`)
-	fieldPattern  = regexp.MustCompile(`(?i)\b([\w-]*(?:signature|credential|security-token|accesskeyid|token|password|passwd|secret|api_?key)(?:[_-]?id)?)(["']?\s*[=:]\s*["']?)[^\s"'&,;<>]+`)
+	fieldPattern  = regexp.MustCompile(`(?i)\b([\w-]*(?:signature|credential|security-token|accesskeyid|token|password|passwd|secret|api_?key)(?:[_-]?id)?)(\\*["']?\s*[=:]\s*\\*["']?)[^\s"'&,;<>]+`)
 	secretName    = regexp.MustCompile(`(?i)signature|credential|token|accesskey|password|passwd|secret|api_?key|^x-amz-|^sig$`)
 )
 
@@ -44,7 +45,7 @@ func scrub(text string, known []string) string {
 	return fieldPattern.ReplaceAllString(text, "$1$2"+masked)
 }
 
-// spellings are the secrets as they are, and as a form or a JSON document has them.
+// spellings are the secrets as they are, and as a form, a JSON document, and a message that quotes one have them.
 func spellings(secrets []string) []string {
 	var all []string
 	for _, secret := range secrets {
@@ -52,10 +53,17 @@ func spellings(secrets []string) []string {
 		if form := url.QueryEscape(secret); form != secret {
 			all = append(all, form)
 		}
-		if quoted := strconv.Quote(secret); quoted[1:len(quoted)-1] != secret {
-			all = append(all, quoted[1:len(quoted)-1])
+		for quoted := secret; ; {
+			again := strconv.Quote(quoted)
+			again = again[1 : len(again)-1]
+			if again == quoted || len(again) > 4*len(secret)+16 {
+				break
+			}
+			all = append(all, again)
+			quoted = again
 		}
 	}
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) }) // what holds another spelling goes first
 	return all
 }
 

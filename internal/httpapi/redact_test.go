@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -385,5 +386,24 @@ func TestErrorTexts(t *testing.T) {
 	}
 	if Status(errors.New("x")) != 0 || Status(nil) != 0 {
 		t.Error("Status of what is no Error")
+	}
+}
+
+// TestQuotedSecretsAreMasked: a server's message may quote a body that quotes the password.
+func TestQuotedSecretsAreMasked(t *testing.T) {
+	secret := `pw\2"x+y`
+	known := spellings([]string{secret})
+	for text := range strings.SplitSeq(fmt.Sprintf("%s\n%q\n%s", secret, secret, url.QueryEscape(secret)), "\n") {
+		for range 3 {
+			if shown := scrub("got "+text, known); strings.Contains(shown, "2") || strings.Contains(shown, "x+y") {
+				t.Errorf("%s is shown as %s", text, shown)
+			}
+			text = strconv.Quote(text)
+		}
+	}
+	for _, text := range []string{`{"password":"hunter22"}`, `{\"password\":\"hunter22\"}`, `{\\\"password\\\": \\\"hunter22\\\"}`, `'password': 'hunter22'`} {
+		if shown := scrub(text, nil); strings.Contains(shown, "hunter") {
+			t.Errorf("%s is shown as %s", text, shown)
+		}
 	}
 }
