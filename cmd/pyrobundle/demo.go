@@ -140,6 +140,7 @@ func (d *demo) fetch(ctx context.Context, report *report) (err error) {
 	if err != nil {
 		return err
 	}
+	defer client.Close()
 	writer, err := store.OpenWriter(ctx, d.bundle, store.WriteOptions{Source: client.Source(), Log: d.log})
 	if err != nil {
 		return err

@@ -109,6 +109,7 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 	if err != nil {
 		return err
 	}
+	defer accounts.close()
 	if err := mirror.open(ctx, accounts); err != nil {
 		return err
 	}

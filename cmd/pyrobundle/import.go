@@ -101,6 +101,7 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 	if err != nil {
 		return err
 	}
+	defer accounts.close()
 	cfg.SourceAPI, err = sourceAPI(opts.sourceAPI, accounts.clients[0].Source(), target.BaseURL())
 	if err != nil {
 		return err

@@ -146,6 +146,13 @@ type logins struct {
 	refused []store.Problem // accounts that could not be used
 }
 
+// close lets go of the connections.
+func (l logins) close() {
+	for _, client := range l.clients {
+		client.Close()
+	}
+}
+
 func (l logins) count(sum *mirrored) {
 	for _, client := range l.clients {
 		sum.requests += client.Requests()

@@ -132,6 +132,14 @@ func (c *Client) OrganizationID() int64 { return c.identity.OrganizationID }
 // Source is what a bundle records: the address, and the annotation API's name for it where that is known.
 func (c *Client) Source() store.Source { return c.source }
 
+// Close lets go of idle connections, so that nothing of the client is left running. It may be used again.
+func (c *Client) Close() {
+	c.api.Close()
+	if c.admin != nil {
+		c.admin.Close()
+	}
+}
+
 // Requests is how many requests were sent since Dial began, each attempt counted.
 func (c *Client) Requests() int64 {
 	if c.admin == nil {
