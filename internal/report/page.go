@@ -100,13 +100,10 @@ func (s *survey) head(bundle Bundle, o Options) head {
 		h.Period = between(s.first.Format("2 January 2006"), s.last.Format("2 January 2006"))
 	}
 	h.Tiles = s.tiles()
-	for i, name := range labelNames {
-		if n := s.labels[i]; n > 0 {
-			h.Labels = append(h.Labels, tile{Value: thousands(n), Name: name})
+	for label, n := range s.labels {
+		if n > 0 {
+			h.Labels = append(h.Labels, tile{Value: thousands(n), Name: labelName(label)})
 		}
-	}
-	if n := s.labels[labelUnknown]; n > 0 {
-		h.Labels = append(h.Labels, tile{Value: thousands(n), Name: "another label"})
 	}
 	h.Months, h.MonthsLeft = s.calendar.months()
 	switch n := len(h.Months); {

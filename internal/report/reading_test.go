@@ -180,10 +180,10 @@ func addOddSequences(t *testing.T, path string) {
 // TestCardKeepsItsRation draws the card of a long sequence of the worst pictures and of texts, boxes and clusters without
 // end: 500 of them must fit into 50 MB.
 func TestCardKeepsItsRation(t *testing.T) {
-	picture := image.NewRGBA(image.Rect(0, 0, 640, 360))
+	picture := image.NewRGBA(image.Rect(0, 0, 480, 270))
 	dice := rand.New(rand.NewPCG(3, 4))
-	for y := range 360 {
-		for x := range 640 {
+	for y := range 270 {
+		for x := range 480 {
 			picture.Set(x, y, color.RGBA{uint8(dice.Uint32()), uint8(dice.Uint32()), uint8(dice.Uint32()), 255})
 		}
 	}

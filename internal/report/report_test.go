@@ -3,24 +3,17 @@ package report_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"image"
 	"image/color"
-	"image/jpeg"
 	"image/png"
 	"io"
 	"iter"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -125,7 +118,7 @@ func checkPage(t testing.TB, page string) {
 }
 
 func TestWriteShowsTheWorld(t *testing.T) {
-	page, result := write(t, openWorld(t, sandbox.WorldOptions{}), defaults())
+	page, result := write(t, openWorld(t, sandbox.WorldOptions{ImageBytes: 800}), defaults())
 	checkPage(t, page)
 	want := report.Result{
 		Sequences: sandbox.HandMade, Annotatable: sandbox.HandMade - 1, Clusters: 16, Frames: 272, FramesShown: 172, Bytes: result.Bytes,
@@ -214,112 +207,6 @@ func TestWriteShowsTheEffectOfThresholds(t *testing.T) {
 	o.Thresholds.Confidence = 2
 	if _, err := report.Write(t.Context(), io.Discard, bundle, o); err == nil {
 		t.Error("a threshold of 2 is taken")
-	}
-}
-
-// stranger writes a bundle as somebody who means no good would.
-func stranger(t testing.TB) string {
-	t.Helper()
-	const evil = `"><script src="https://evil.example/x.js"></script><img src=x onerror=alert(1)>'` + "\u202e\x00\x1b</style>{{.}}"
-	const worse = `</bdi></td></table><script>alert(1)</script>` // a problem may hold no URL
-	path := filepath.Join(t.TempDir(), `a"><b>.bundle`)
-	if runtime.GOOS == "windows" {
-		path = filepath.Join(t.TempDir(), "stranger.bundle")
-	}
-	w, err := store.OpenWriter(t.Context(), path, store.WriteOptions{Source: store.Source{URL: "https://evil.example/<x>"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := func(v any) string {
-		data, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(data)
-	}
-	organization, err := store.ParseOrganization(json.RawMessage(`{"id":1,"name":` + text(evil) + `}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	camera, err := store.ParseCamera(json.RawMessage(`{"id":1,"organization_id":1,"name":` + text(evil+strings.Repeat("long ", 4000)) +
-		`,"lat":1e308,"lon":-1e308,"angle_of_view":1e300,"is_trustable":true}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wide, many bytes.Buffer
-	if err := png.Encode(&wide, image.NewGray(image.Rect(0, 0, 4000, 2))); err != nil {
-		t.Fatal(err)
-	}
-	if err := png.Encode(&many, image.NewGray(image.Rect(0, 0, 4, 3))); err != nil {
-		t.Fatal(err)
-	}
-	huge := many.Bytes() // says of itself that it has 60,000 by 60,000 pixels
-	copy(huge[16:24], []byte{0, 0, 0xea, 0x60, 0, 0, 0xea, 0x60})
-	binary.BigEndian.PutUint32(huge[29:], crc32.ChecksumIEEE(huge[12:29]))
-	pictures := [][]byte{[]byte("\xff\xd8\xff\xe0 no picture"), wide.Bytes(), huge, []byte("\x89PNG\r\n\x1a\n"), {}}
-	var r store.SequenceRecord
-	r.Camera, r.Organization = &camera, &organization
-	r.Coverage = store.Coverage{FetchedAt: time.Date(2026, 8, 9, 0, 0, 0, 0, time.UTC), Limit: 3}
-	if r.Sequence, err = store.ParseSequence(json.RawMessage(`{"id":7,"camera_id":1,"camera_azimuth":-1e300,"is_wildfire":` + text(evil) +
-		`,"started_at":"2026-08-01T10:00:00","last_seen_at":"1990-08-01T10:00:00","temporal_model_score":1e308,"temporal_model_version":` + text(evil) + `}`)); err != nil {
-		t.Fatal(err)
-	}
-	for i, data := range pictures {
-		key := fmt.Sprintf("%d-%s", i, evil[:20])
-		f := store.Frame{Key: key}
-		if len(data) > 0 {
-			format := store.PNG
-			if data[0] == 0xff {
-				format = store.JPEG
-			}
-			if f.Image, err = w.PutImage(t.Context(), 1, key, format, data); err != nil {
-				t.Fatal(err)
-			}
-		} else {
-			f.Problem = evil
-		}
-		r.Frames = append(r.Frames, f)
-		d, err := store.ParseDetection(json.RawMessage(fmt.Sprintf(
-			`{"id":%d,"camera_id":1,"sequence_id":7,"bucket_key":%s,"bbox":"[(0.1,0.1,0.2,0.2,0.5),(-3,0,1e300,5,9),(0.5,0.5,0.1,0.1,0.1)]","others_bboxes":"[(0.3,0.3,0.4,0.4,0.4)]","created_at":"2026-08-01T10:00:0%d"}`,
-			70+i, text(key), i)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Detections = append(r.Detections, d)
-	}
-	for _, err := range []error{
-		w.PutSequence(t.Context(), r),
-		w.PutProblem(t.Context(), store.Problem{Class: store.Failed, Kind: "sequence", ID: "8", SequenceID: 8, Reason: worse}),
-		w.PutProblem(t.Context(), store.Problem{Class: store.Incomplete, Kind: "<b>", ID: "</td><i>", SequenceID: 7, Reason: worse}),
-		w.PutProblem(t.Context(), store.Problem{Class: store.Failed, Kind: "day", ID: "2026-08-03", Reason: "refused"}),
-		w.Close(),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return path
-}
-
-func TestWriteEscapesStrangersTexts(t *testing.T) {
-	page, result := write(t, open(t, stranger(t)), defaults())
-	checkPage(t, page)
-	if result.FramesShown != 0 || result.Damaged != 0 {
-		t.Errorf("result %+v: want no picture shown, and none damaged: they are as they were stored", result)
-	}
-	if strings.ContainsAny(page, "\u202e\x00\x1b") {
-		t.Error("characters that are unseen reach the page")
-	}
-	for _, reason := range []string{
-		"cannot be decoded", "4000 by 2 pixels is no camera", "60000 by 60000 pixels, a report decodes 24 million at most",
-		"1 frame without image, left out by load", "10 boxes left out by load", "limited to 3 frames with boxes", "sequence 8", "day 2026-08-03",
-	} {
-		if !strings.Contains(page, reason) {
-			t.Errorf("the page does not say %q", reason)
-		}
-	}
-	if len(page) > 120_000 {
-		t.Errorf("the page has %d bytes: texts are not shortened", len(page))
 	}
 }
 
@@ -445,105 +332,6 @@ func TestWriteEndsWhenTheDiskIsFull(t *testing.T) {
 	}
 }
 
-func TestMemoryDoesNotGrowWithSequences(t *testing.T) {
-	few, many := 150, 1500
-	if testing.Short() {
-		many = 600
-	}
-	peak := func(sequences int) uint64 {
-		bundle := openWorld(t, sandbox.WorldOptions{Sequences: sequences, Frames: 2, DistinctImages: 8, ImageBytes: 800})
-		o := defaults()
-		var most, cards uint64
-		o.Progress = func(_ string, done, _ int64) { // from one goroutine, between two cards
-			if cards += uint64(done); cards%50 == 0 {
-				runtime.GC()
-				var stats runtime.MemStats
-				runtime.ReadMemStats(&stats)
-				most = max(most, stats.HeapAlloc)
-			}
-		}
-		if _, err := report.Write(t.Context(), io.Discard, bundle, o); err != nil {
-			t.Fatal(err)
-		}
-		return most
-	}
-	if a, b := peak(few), peak(many); b > a+2<<20 {
-		t.Errorf("%d sequences take %d kB of heap, %d take %d kB", few, a>>10, many, b>>10)
-	}
-}
-
-// noise is a bundle of sequences whose pictures compress as badly as any.
-type noise struct {
-	sequences, frames int
-	picture           []byte
-}
-
-func newNoise(t testing.TB, sequences, frames int) noise {
-	t.Helper()
-	picture := image.NewRGBA(image.Rect(0, 0, 1280, 720))
-	dice := rand.New(rand.NewPCG(1, 2))
-	for y := range 720 {
-		for x := range 1280 {
-			picture.Set(x, y, color.RGBA{uint8(dice.Uint32()), uint8(dice.Uint32()), uint8(dice.Uint32()), 255})
-		}
-	}
-	var data bytes.Buffer
-	if err := jpeg.Encode(&data, picture, &jpeg.Options{Quality: 60}); err != nil {
-		t.Fatal(err)
-	}
-	return noise{sequences: sequences, frames: frames, picture: data.Bytes()}
-}
-
-func (n noise) Path() string         { return "noise.bundle" }
-func (n noise) Source() store.Source { return store.Source{URL: sandbox.PlatformURL} }
-func (n noise) Days(context.Context) iter.Seq2[store.DayRecord, error] {
-	return func(func(store.DayRecord, error) bool) {}
-}
-
-func (n noise) Problems(context.Context) iter.Seq2[store.Problem, error] {
-	return func(func(store.Problem, error) bool) {}
-}
-func (n noise) ReadImage(context.Context, store.Hash) ([]byte, error) { return n.picture, nil }
-
-func (n noise) Sequences(context.Context, store.Query) iter.Seq2[store.SequenceRecord, error] {
-	return func(yield func(store.SequenceRecord, error) bool) {
-		start := time.Date(2026, 8, 1, 6, 0, 0, 0, time.UTC)
-		place, azimuth, view := 44.0, 120.0, 54.0
-		boxes := `[(0.1,0.1,0.2,0.2,0.5),(0.3,0.1,0.4,0.2,0.4),(0.5,0.1,0.6,0.2,0.3),(0.7,0.1,0.8,0.2,0.2),(0.1,0.5,0.2,0.6,0.5)]`
-		for i := range n.sequences {
-			started := start.Add(time.Duration(i) * 10 * time.Minute)
-			r := store.SequenceRecord{
-				Sequence:     store.Sequence{ID: int64(i + 1), CameraID: 1, CameraAzimuth: &azimuth, StartedAt: store.Time{Time: started}},
-				Camera:       &store.Camera{ID: 1, OrganizationID: 1, Name: "noise", Lat: &place, Lon: &place, AngleOfView: &view},
-				Organization: &store.Organization{ID: 1, Name: "noise"},
-			}
-			for j := range n.frames {
-				key := fmt.Sprint(j)
-				r.Frames = append(r.Frames, store.Frame{Key: key, Image: store.Hash{1, byte(j)}})
-				r.Detections = append(r.Detections, store.Detection{
-					ID: int64(j + 1), BucketKey: key, BBox: &boxes, OthersBBoxes: &boxes, CreatedAt: store.Time{Time: started.Add(time.Duration(j) * 30 * time.Second)},
-				})
-			}
-			if !yield(r, nil) {
-				return
-			}
-		}
-	}
-}
-
-// TestFiveHundredSequencesStayUnder50MB takes minutes with 500; otherwise fewer show that each keeps its share.
-func TestFiveHundredSequencesStayUnder50MB(t *testing.T) {
-	sequences := 500
-	if os.Getenv("PYROBUNDLE_TORTURE") == "" {
-		t.Skip("takes minutes: set PYROBUNDLE_TORTURE=1; TestCardKeepsItsRation shows one card's share")
-	}
-	_, result := write(t, newNoise(t, sequences, 120), defaults())
-	t.Logf("%d sequences, %d of %d frames shown: %.1f MB", result.Sequences, result.FramesShown, result.Frames, float64(result.Bytes)/1e6)
-	if result.Bytes > 50_000_000 || result.FramesShown < 500 {
-		t.Errorf("%d bytes for %d frames, want at most 50 MB, and a picture of each sequence", result.Bytes, result.FramesShown)
-	}
-}
-
 // TestChromiumDrawsThePage looks at the page in a browser: somebody must have seen it.
 func TestChromiumDrawsThePage(t *testing.T) {
 	if testing.Short() {
@@ -555,7 +343,9 @@ func TestChromiumDrawsThePage(t *testing.T) {
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "report.html")
-	if _, err := report.Save(t.Context(), path, openWorld(t, sandbox.WorldOptions{}), defaults()); err != nil {
+	o := defaults()
+	o.Query.IDs = []int64{sandbox.SequenceTwoObjects, sandbox.SequenceCrowded}
+	if _, err := report.Save(t.Context(), path, openWorld(t, sandbox.WorldOptions{}), o); err != nil {
 		t.Fatal(err)
 	}
 	for _, width := range []int{1280, 500} {

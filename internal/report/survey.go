@@ -23,7 +23,7 @@ type survey struct {
 	pictures    int64 // frames with image
 	detections  int64
 	first, last time.Time
-	labels      [len(labelNames) + 1]int64 // by labelNames; the last counts other labels
+	labels      [labelUnknown + 1]int64
 	cameras     map[int64]*cameraCount
 	calendar    calendar
 	attention   []attention
@@ -209,7 +209,7 @@ func (s *survey) missing(everything bool) (list []store.Problem, elsewhere int) 
 	return list, elsewhere
 }
 
-// labelNames are the platform's labels in the order of the page; the last is no label.
+// The platform's labels in the order of the page, none, and one that is none of the platform's.
 const (
 	labelWildfire = iota
 	labelOtherSmoke
@@ -218,7 +218,9 @@ const (
 	labelUnknown
 )
 
-var labelNames = [...]string{"wildfire smoke", "other smoke", "other", "unlabelled"}
+func labelName(label int) string {
+	return [...]string{"wildfire smoke", "other smoke", "other", "unlabelled", "another label"}[label]
+}
 
 func labelOf(label *string) int {
 	switch {
