@@ -70,21 +70,33 @@ func (o *owner) run() {
 // serve takes a request and whatever else waits at this moment, so that all share a sync and a transaction.
 func (o *owner) serve(r request) {
 	var changes []request
-	for range batchRequests {
+	for taken := 1; ; taken++ {
 		if r.image != nil {
 			r.done <- o.take(r.image)
 		} else {
 			changes = append(changes, r)
 		}
-		select {
-		case r = <-o.w.requests:
-			continue
-		default:
+		if taken == batchRequests {
+			break // before another one is taken off the channel: nobody would answer it
 		}
-		break
+		next, waits := o.waiting()
+		if !waits {
+			break
+		}
+		r = next
 	}
 	if len(changes) > 0 {
 		o.commit(changes)
+	}
+}
+
+// waiting returns a request that somebody waits to hand over at this moment, if there is one.
+func (o *owner) waiting() (request, bool) {
+	select {
+	case r := <-o.w.requests:
+		return r, true
+	default:
+		return request{}, false
 	}
 }
 
