@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -202,39 +201,40 @@ func (a *app) inspectSummary(ctx context.Context, bundle *store.Bundle, asJSON b
 	if asJSON {
 		return json.NewEncoder(a.stdout).Encode(sum)
 	}
-	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	row := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\n", args...) } // Flush reports its errors
-	row("bundle\t%s", sum.Bundle)
-	row("source\t%s\t%s", sum.Source, sum.SourceAPI)
-	row("period\t%s to %s", sum.First, sum.Last)
-	row("sequences\t%d", sum.Sequences)
-	row("detections\t%d", sum.Detections)
-	row("frames\t%d, %d without image", sum.Frames, sum.FramesMissing)
-	row("images\t%d, %s", sum.Images, humanBytes(sum.ImageBytes))
-	row("size\t%s images, %s index", humanBytes(sum.ShardBytes), humanBytes(sum.IndexBytes))
-	row("problems\t%d failed, %d incomplete", sum.Problems[store.Failed], sum.Problems[store.Incomplete])
+	table := newTable(a.stdout)
+	table.row("bundle", sum.Bundle)
+	table.row("source", strings.TrimSpace(sum.Source+" "+sum.SourceAPI))
+	table.row("period", fmt.Sprintf("%s to %s", sum.First, sum.Last))
+	table.row("sequences", sum.Sequences)
+	table.row("detections", sum.Detections)
+	table.row("frames", fmt.Sprintf("%d, %d without image", sum.Frames, sum.FramesMissing))
+	table.row("images", fmt.Sprintf("%d, %s", sum.Images, humanBytes(sum.ImageBytes)))
+	table.row("size", fmt.Sprintf("%s images, %s index", humanBytes(sum.ShardBytes), humanBytes(sum.IndexBytes)))
+	table.row("problems", fmt.Sprintf("%d failed, %d incomplete", sum.Problems[store.Failed], sum.Problems[store.Incomplete]))
 	for _, part := range []struct {
 		title string
 		list  []groupCount
 	}{{"organization", sum.Organizations}, {"camera", sum.Cameras}, {"day", sum.Days}} {
-		row("\n%s\tsequences\tdetections\tframes\twithout image", part.title)
+		table.section()
+		table.row(part.title, "sequences", "detections", "frames", "without image")
 		for _, g := range part.list {
-			name := oneLine(g.Name)
+			name := g.Name
 			if g.ID != 0 {
 				name = fmt.Sprintf("%d %s", g.ID, name)
 			}
-			row("%s\t%d\t%d\t%d\t%d", name, g.Sequences, g.Detections, g.Frames, g.FramesMissing)
+			table.row(name, g.Sequences, g.Detections, g.Frames, g.FramesMissing)
 		}
 	}
 	if len(sum.Reasons) > 0 {
-		row("\nproblems\twhat and why")
+		table.section()
+		table.row("problems", "what and why")
 	}
 	for i, reason := range sum.Reasons {
 		if i == reasonsShown {
-			row("\tand %d other reasons: see inspect problems", len(sum.Reasons)-reasonsShown)
+			table.row("", fmt.Sprintf("and %d other reasons: see inspect problems", len(sum.Reasons)-reasonsShown))
 			break
 		}
-		row("%d\t%s", reason.Problems, reason.Name)
+		table.row(reason.Problems, reason.Name)
 	}
-	return table.Flush()
+	return table.flush()
 }

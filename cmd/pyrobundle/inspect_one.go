@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,24 +68,24 @@ func (a *app) printSequence(r store.SequenceRecord, asJSON bool) error {
 	if r.Organization != nil {
 		organization = r.Organization.Name
 	}
-	table := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	row := func(format string, args ...any) { _, _ = fmt.Fprintf(table, format+"\n", args...) } // Flush reports its errors
-	row("sequence\t%d", r.Sequence.ID)
-	row("camera\t%d\t%s", r.Sequence.CameraID, oneLine(camera))
-	row("organization\t%d\t%s", r.OrganizationID(), oneLine(organization))
-	row("started\t%s", r.Sequence.StartedAt.UTC().Format(time.DateTime))
-	row("last seen\t%s", r.Sequence.LastSeenAt.UTC().Format(time.DateTime))
-	row("label\t%s", optional(r.Sequence.IsWildfire))
-	row("\ndetection\tcreated (UTC)\tboxes\timage")
+	table := newTable(a.stdout)
+	table.row("sequence", r.Sequence.ID)
+	table.row("camera", r.Sequence.CameraID, camera)
+	table.row("organization", r.OrganizationID(), organization)
+	table.row("started", r.Sequence.StartedAt.UTC().Format(time.DateTime))
+	table.row("last seen", r.Sequence.LastSeenAt.UTC().Format(time.DateTime))
+	table.row("label", optional(r.Sequence.IsWildfire))
+	table.section()
+	table.row("detection", "created (UTC)", "boxes", "image")
 	for _, d := range r.Detections {
 		frame := frames[d.BucketKey]
 		image := frame.Image.String()
 		if frame.Image.IsZero() {
-			image = "none: " + oneLine(frame.Problem)
+			image = "none: " + frame.Problem
 		}
-		row("%d\t%s\t%s\t%s", d.ID, d.CreatedAt.UTC().Format(time.DateTime), optional(d.BBox), image)
+		table.row(d.ID, d.CreatedAt.UTC().Format(time.DateTime), optional(d.BBox), image)
 	}
-	return table.Flush()
+	return table.flush()
 }
 
 func newInspectImageCommand(a *app) *cobra.Command {

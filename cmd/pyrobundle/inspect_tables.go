@@ -7,7 +7,6 @@ import (
 	"io"
 	"iter"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,9 +18,13 @@ import (
 func printTable[T any](out io.Writer, asJSON bool, rows iter.Seq2[T, error], header string, cells func(T) []any) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	table := newTable(out)
 	if !asJSON {
-		_, _ = fmt.Fprintln(table, header) // Flush reports its errors
+		var titles []any
+		for title := range strings.SplitSeq(header, "\t") {
+			titles = append(titles, title)
+		}
+		table.row(titles...)
 	}
 	for row, err := range rows {
 		if err != nil {
@@ -33,13 +36,9 @@ func printTable[T any](out io.Writer, asJSON bool, rows iter.Seq2[T, error], hea
 			}
 			continue
 		}
-		texts := make([]string, 0, 12)
-		for _, cell := range cells(row) {
-			texts = append(texts, oneLine(fmt.Sprint(cell)))
-		}
-		_, _ = fmt.Fprintln(table, strings.Join(texts, "\t"))
+		table.row(cells(row)...)
 	}
-	return table.Flush()
+	return table.flush()
 }
 
 // mapRows turns a sequence's values into rows.

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"strings"
 
 	"golang.org/x/time/rate"
 
@@ -292,6 +291,3 @@ func closing(c interface{ Close() error }, err error) error {
 	}
 	return err
 }
-
-// oneLine keeps a message on its line.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
