@@ -5,7 +5,7 @@ GOFUMPT       ?= $(GO) run mvdan.cc/gofumpt@v0.12.0
 
 TARGETS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
-.PHONY: help build dist test race vet lint fmt fuzz bench torture demo check
+.PHONY: help build dist test race vet lint fmt fuzz bench torture docs man demo check
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -47,6 +47,12 @@ bench: ## the benchmarks behind docs/performance.md
 
 torture: ## the long reliability tests (hundreds of kills, every damage)
 	PYROBUNDLE_TORTURE=1 $(GO) test -timeout 60m ./...
+
+docs: ## docs/cli, written by the commands themselves
+	$(GO) generate ./cmd/pyrobundle
+
+man: ## manual pages in dist/man
+	$(GO) run ./cmd/pyrobundle manual --format man --dir dist/man
 
 demo: ## the main job end to end, offline
 	$(GO) run ./cmd/pyrobundle demo

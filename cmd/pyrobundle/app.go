@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 	"time"
 
@@ -21,23 +22,33 @@ type app struct {
 	stderr    *screen
 	lookupEnv func(string) (string, bool)
 	now       func() time.Time
+	columns   func() int // of standard output; nil: it is no terminal
 }
 
 func newApp(stdout, stderr io.Writer, lookupEnv func(string) (string, bool), now func() time.Time) *app {
 	screen := newScreen(stderr)
-	if screen.terminal && isTerminal(stdout) {
-		stdout = results{screen: screen, out: stdout}
+	a := &app{stdout: stdout, stderr: screen, lookupEnv: lookupEnv, now: now}
+	if file, isFile := stdout.(*os.File); isFile && isTerminal(file) {
+		a.columns = func() int {
+			columns, _ := sizeOf(file)
+			return columns
+		}
 	}
-	return &app{stdout: stdout, stderr: screen, lookupEnv: lookupEnv, now: now}
+	if screen.terminal && isTerminal(stdout) {
+		a.stdout = results{screen: screen, out: stdout}
+	}
+	return a
 }
 
 // command returns the whole command line.
 func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "pyrobundle",
+		Use:   "pyrobundle COMMAND",
 		Short: "Carry wildfire sequences from the Pyronear platform into an annotation API, by way of a bundle",
-		Long:  rootHelp,
-		Args:  rootArgs,
+		Long: help(rootHelp, networkVariables(),
+			exitDone, exitError, exitUsage, exitFailures, exitRefused, exitLocked, exitDamaged, exitInterrupted),
+		Example: rootExample,
+		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cmd.SetOut(a.stderr)
 			return errors.Join(cmd.Help(), usagef("say which command to run"))
@@ -47,19 +58,24 @@ func (a *app) command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 
-		SuggestionsMinimumDistance: 2,
+		Version: readBuildVersion().String(),
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &usageError{err: err, command: cmd.CommandPath()}
-	})
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpFunc(a.printHelp)
 	root.AddCommand(
 		newFetchCommand(a), newLoadCommand(a), newImportCommand(a), newAnnotateCommand(a), newRestoreCommand(a),
 		newVerifyCommand(a), newDigestCommand(a), newInspectCommand(a), newReportCommand(a),
 		newDiffCommand(a), newMergeCommand(a), newPackCommand(a), newUnpackCommand(a),
 		newServeCommand(a), newDemoCommand(a), newVersionCommand(a),
+		newCompletionCommand(a), newManualCommand(a),
 	)
+	root.SetHelpCommand(newHelpCommand(a))
+	root.InitDefaultHelpCmd()
+	root.CompletionOptions.DisableDefaultCmd = true // it has one of its own
+	a.completeFlags(root)
 	return root
 }
 
@@ -71,12 +87,27 @@ never be online together:
 The bundle is a directory (default pyronear.bundle/), to be copied as it is. Running a command again is always safe
 and is the way to resume. Results go to stdout, logs and progress to stderr.`
 
+const rootExample = `  # See the whole way on synthetic data, with nothing else installed
+  pyrobundle demo
+
+  # The last week of the platform, on to the annotation API of this machine
+  pyrobundle fetch --date-from -7d
+  pyrobundle load`
+
+// flagVariable is the environment variable that stands for a flag.
+func flagVariable(flag string) string {
+	return "PYROBUNDLE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fromEnvironment reports whether a flag may come from the environment: those that only print something may not.
+func fromEnvironment(flag *pflag.Flag) bool { return flag.Name != "help" && flag.Name != "version" }
+
 // flagsFromEnvironment sets the flags that the command line does not: --max-workers by PYROBUNDLE_MAX_WORKERS, and so on.
 func (a *app) flagsFromEnvironment(flags *pflag.FlagSet) (err error) {
 	flags.VisitAll(func(flag *pflag.Flag) {
-		name := "PYROBUNDLE_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		name := flagVariable(flag.Name)
 		value, _ := a.lookupEnv(name)
-		if err != nil || flag.Changed || value == "" {
+		if err != nil || flag.Changed || !fromEnvironment(flag) || value == "" {
 			return
 		}
 		if setErr := flags.Set(flag.Name, value); setErr != nil {
@@ -84,28 +115,6 @@ func (a *app) flagsFromEnvironment(flags *pflag.FlagSet) (err error) {
 		}
 	})
 	return err
-}
-
-// rootArgs refuses an unknown command and names what may have been meant.
-func rootArgs(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	err := fmt.Errorf("unknown command %q", args[0])
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		err = fmt.Errorf("unknown command %q, did you mean %q?", args[0], near[0])
-	}
-	return &usageError{err: err, command: cmd.CommandPath()}
-}
-
-// arguments makes a refusal of cobra's own validators wrong usage.
-func arguments(validate cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := validate(cmd, args); err != nil {
-			return &usageError{err: err, command: cmd.CommandPath()}
-		}
-		return nil
-	}
 }
 
 // complain prints the error that ended the command, on one line.

@@ -54,12 +54,14 @@ func (c *choice[T]) Type() string {
 	return "name"
 }
 
-func (c *choice[T]) words() string {
+func (c *choice[T]) words() string { return strings.Join(c.list(), "|") }
+
+func (c *choice[T]) list() []string {
 	words := make([]string, len(c.allowed))
 	for i, word := range c.allowed {
 		words[i] = string(word)
 	}
-	return strings.Join(words, "|")
+	return words
 }
 
 const defaultBundle = "pyronear.bundle"

@@ -37,6 +37,11 @@ func runVersion(a *app, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(a.stdout).Encode(v)
 	}
+	return a.print("%s\n", v)
+}
+
+// String is the version on a line.
+func (v buildVersion) String() string {
 	commit := ""
 	if v.Commit != "" {
 		commit = " (commit " + v.Commit
@@ -45,7 +50,7 @@ func runVersion(a *app, asJSON bool) error {
 		}
 		commit += ")"
 	}
-	return a.print("pyrobundle %s%s, %s, %s\n", v.Version, commit, v.Go, v.Platform)
+	return fmt.Sprintf("pyrobundle %s%s, %s, %s", v.Version, commit, v.Go, v.Platform)
 }
 
 func readBuildVersion() buildVersion {
