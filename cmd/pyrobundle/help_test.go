@@ -126,7 +126,7 @@ func valueFor(flag *pflag.Flag) (good, bad string) {
 	case "rate":
 		return "7000B", "nonsense"
 	case "size":
-		return "7MB", "nonsense"
+		return "7000000", "nonsense"
 	case "day":
 		return "2024-01-07", "nonsense"
 	case "n/t":
