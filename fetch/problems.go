@@ -113,9 +113,9 @@ func (r *run) listedOrganization() int64 {
 	return r.src.OrganizationID()
 }
 
-// report puts a problem on record.
+// report puts a problem on record. The user reads of it in the Result.
 func (r *run) report(ctx context.Context, p store.Problem) error {
-	r.cfg.Log.Warn(p.String(), "class", p.Class)
+	r.cfg.Log.Debug("problem", "class", p.Class, "kind", p.Kind, "id", p.ID, "reason", p.Reason)
 	if !r.ledger.add(p) || r.dst == nil {
 		return nil
 	}

@@ -194,16 +194,20 @@ func (d *draft) stamped() store.Coverage {
 func (r *run) account(d *draft, changed, failed bool) {
 	id := d.record.Sequence.ID
 	reason := unloadable(&d.record)
+	became := "unchanged"
 	r.tally.count(func(result *Result) {
 		sequences := &result.Sequences
 		sequences.Total++
 		switch {
 		case failed:
 			sequences.Failed++
+			became = "failed"
 		case d.held == nil:
 			sequences.New++
+			became = "new"
 		case changed:
 			sequences.Updated++
+			became = "updated"
 		default:
 			sequences.Unchanged++
 		}
@@ -218,4 +222,6 @@ func (r *run) account(d *draft, changed, failed bool) {
 			result.Unloadable = append(result.Unloadable, r.sequenceProblem(store.Incomplete, id, reason))
 		}
 	})
+	r.cfg.Log.Debug("sequence", "id", id, "fetch", became, "listed", d.listed,
+		"detections", len(d.record.Detections), "frames", len(d.record.Frames), "problems", len(d.problems))
 }
