@@ -61,9 +61,9 @@ type DiffOptions struct {
 // Diff compares what two bundles hold, in constant memory: the source, then organizations, cameras and sequences by id, and after
 // each sequence the images of its frames by bucket key. It yields what is the same, too.
 //
-// Two sound bundles have the same Digest exactly if every Difference is Same: as with it, fetch times, coverage, problems and images that no
-// sequence shows are not compared. Of images the hashes are; that their bytes are there is looked at, and with ReadData that they are what was
-// stored. Damage of a single object is Unreadable; an error ends the comparison.
+// Two sound bundles have the same Digest exactly if every Difference is Same: as with it, fetch times, coverage, problems and
+// images that no sequence shows are not compared. Of images the hashes are; that their bytes are there is looked at, and with
+// ReadData that they are what was stored. Damage of a single object is Unreadable; an error ends the comparison.
 func Diff(ctx context.Context, a, b *Bundle, o DiffOptions) iter.Seq2[Difference, error] {
 	return func(yield func(Difference, error) bool) {
 		d := &comparison{ctx: ctx, options: o, sides: [2]*side{newSide(a, "A"), newSide(b, "B")}, yield: yield}
@@ -79,7 +79,7 @@ var errEnough = errors.New("enough")
 
 // comparison is the state of one Diff.
 type comparison struct {
-	ctx     context.Context //nolint:containedctx // of one call of Diff
+	ctx     context.Context // of one call of Diff
 	options DiffOptions
 	sides   [2]*side
 	yield   func(Difference, error) bool
@@ -330,7 +330,7 @@ func (d *comparison) images(id int64, a, b []Frame) (t Tally, found []Difference
 	for len(a) > 0 || len(b) > 0 {
 		picture := Difference{Kind: "image", SequenceID: id}
 		var hashes [2]Hash
-		order := 0
+		var order int
 		switch {
 		case len(b) == 0:
 			order = -1

@@ -24,11 +24,11 @@ type variation struct {
 // edits change one thing each; n chooses which object.
 func edits(n int) []variation {
 	sequence := func(s *sample) *SequenceRecord { return &s.sequences[n%len(s.sequences)] }
-	replace := func(doc *json.RawMessage, old, new string) {
-		if !strings.Contains(string(*doc), old) {
-			panic(fmt.Sprintf("%s does not hold %s", *doc, old))
+	replace := func(doc *json.RawMessage, from, to string) {
+		if !strings.Contains(string(*doc), from) {
+			panic(fmt.Sprintf("%s does not hold %s", *doc, from))
 		}
-		*doc = json.RawMessage(strings.Replace(string(*doc), old, new, 1))
+		*doc = json.RawMessage(strings.Replace(string(*doc), from, to, 1))
 	}
 	return []variation{
 		{"a sequence's document", true, func(s *sample) {
@@ -151,7 +151,10 @@ func TestDiffCountsEveryObjectOnce(t *testing.T) {
 	if last != 8 || whole != 8 {
 		t.Errorf("progress ended at %d of %d, want 8 of 8", last, whole)
 	}
-	for range Diff(t.Context(), a, b, DiffOptions{}) {
+	for _, err := range Diff(t.Context(), a, b, DiffOptions{}) {
+		if err != nil {
+			t.Error(err)
+		}
 		break // a caller may have enough
 	}
 }

@@ -205,7 +205,7 @@ func writeWhole(in folder, name string, data []byte) error {
 
 // interruptible ends reading when the context ends.
 type interruptible struct {
-	ctx context.Context //nolint:containedctx // of the call whose reader it is
+	ctx context.Context // of the call whose reader it is
 	r   io.Reader
 }
 

@@ -41,8 +41,8 @@ type Packed struct {
 
 // Pack writes the bundle to w as one archive. The same bundle gives the same bytes.
 //
-// Damage is not packed: the structure is verified before the first byte is written, and shards are hashed on the way; ErrCorrupt then. What an interrupted
-// writer left behind the committed end of the open shard stays out.
+// Damage is not packed: the structure is verified before the first byte is written, and shards are hashed on the way; ErrCorrupt
+// then. What an interrupted writer left behind the committed end of the open shard stays out.
 func (b *Bundle) Pack(ctx context.Context, w io.Writer, o PackOptions) (Packed, error) {
 	p, err := b.newPacking(ctx, o)
 	if err == nil {
@@ -54,10 +54,12 @@ func (b *Bundle) Pack(ctx context.Context, w io.Writer, o PackOptions) (Packed, 
 	return Packed{Members: len(p.members) + 1, Bytes: p.total}, nil
 }
 
-// PackFile writes the archive into a file, or with SplitSize into parts path.001, path.002 and so on, and the hashes of these files into path.sha256.
+// PackFile writes the archive into a file, or with SplitSize into parts path.001, path.002 and so on, and the hashes of these
+// files into path.sha256.
 //
-// Each file is written under the name with ".part" and renamed when it is complete. A run that was interrupted is continued: what is there is compared with what
-// belongs there, and only what differs or is missing is written. A file that is no packed bundle is not replaced.
+// Each file is written under the name with ".part" and renamed when it is complete. A run that was interrupted is continued:
+// what is there is compared with what belongs there, and only what differs or is missing is written. A file that is no packed
+// bundle is not replaced.
 func (b *Bundle) PackFile(ctx context.Context, path string, o PackOptions) (packed Packed, err error) {
 	defer func() {
 		if err != nil {
@@ -67,6 +69,9 @@ func (b *Bundle) PackFile(ctx context.Context, path string, o PackOptions) (pack
 	p, err := b.newPacking(ctx, o)
 	if err != nil {
 		return Packed{}, err
+	}
+	if b.holds(filepath.Dir(path)) {
+		return Packed{}, fmt.Errorf("%s would lie in the bundle itself; name another directory", path)
 	}
 	root, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
@@ -90,6 +95,22 @@ func (b *Bundle) PackFile(ctx context.Context, path string, o PackOptions) (pack
 		return Packed{}, fullDisk(err, p.total, p.done)
 	}
 	return Packed{Parts: w.parts, Members: len(p.members) + 1, Bytes: p.total}, nil
+}
+
+// holds reports whether a directory is the bundle's or lies in it.
+func (b *Bundle) holds(directory string) bool {
+	at, err := filepath.Abs(directory)
+	for err == nil {
+		if sameFile(at, b.path) {
+			return true
+		}
+		parent := filepath.Dir(at)
+		if parent == at {
+			return false
+		}
+		at = parent
+	}
+	return false
 }
 
 // mayReplace refuses to touch a file that is no packed bundle, or the beginning of one.

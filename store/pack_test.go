@@ -369,8 +369,8 @@ func full(n int) *failingFolder {
 	return &failingFolder{left: n, err: &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}}
 }
 
-func (f *failingFolder) before(real folder) folder {
-	f.folder = real
+func (f *failingFolder) before(behind folder) folder {
+	f.folder = behind
 	return f
 }
 
@@ -494,7 +494,7 @@ func TestOutputKeepsWhatAgrees(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer root.Close()
+			t.Cleanup(func() { _ = root.Close() })
 			o, err := openOutput(rootFolder{root}, "f")
 			if err != nil {
 				t.Fatal(err)

@@ -12,7 +12,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	bbolterrors "go.etcd.io/bbolt/errors"
@@ -33,13 +32,11 @@ type Unpacked struct {
 	AlreadyThere bool  // the bundle was unpacked before; nothing was written
 }
 
-// unpackedSuffix is that of the directory, beside the bundle's place, that an archive is unpacked into.
+// unpackingSuffix is that of the directory, beside the bundle's place, that an archive is unpacked into.
 const unpackingSuffix = ".unpacking"
 
-// memberPattern matches the names that a packed bundle has members of. A shard's number has six digits or, from 1,000,000 on, more.
-var memberPattern = regexp.MustCompile(`^(manifest\.json|index\.db|images/[0-9]{6,10}\.tar|SHA256SUMS)$`)
-
-// UnpackFile unpacks the file at archive, or the parts of which it is the name or the first, as Unpack does. A missing part is named.
+// UnpackFile unpacks the file at archive, or the parts of which it is the name or the first, as Unpack does. A missing part is
+// named.
 func UnpackFile(ctx context.Context, archive, path string, o UnpackOptions) (Unpacked, error) {
 	files, err := openParts(archive)
 	if err != nil {
@@ -49,7 +46,7 @@ func UnpackFile(ctx context.Context, archive, path string, o UnpackOptions) (Unp
 	done, err := unpack(ctx, files, path, o)
 	if errors.Is(err, errEndsEarly) && files.paths[0] != files.name {
 		next := partName(files.name, len(files.paths)+1)
-		err = fmt.Errorf("%w: %w", files.missing(next), err)
+		err = fmt.Errorf("%w: %s", files.missing(next), errEndsEarly.Error())
 	}
 	if err != nil {
 		return Unpacked{}, fmt.Errorf("unpack %s: %w", archive, err)
@@ -59,9 +56,11 @@ func UnpackFile(ctx context.Context, archive, path string, o UnpackOptions) (Unp
 
 // Unpack makes the bundle at path from an archive that Pack wrote. There must be nothing at path yet, or the same bundle.
 //
-// Nothing of the archive is trusted: it may hold the members of a bundle in their order and nothing else, of the sizes that its manifest says, else ErrNotBundle; each is
-// hashed on the way, and the structure verified, else ErrCorrupt (ErrVersion for a format that this version cannot read). They are written into a directory beside path, which gets its
-// name when all is proven; until then it is no bundle. An interrupted run is continued: what is complete there, with the right hash, is not written again.
+// Nothing of the archive is trusted: it may hold the members of a bundle in their order and nothing else, of the sizes that its
+// manifest says, else ErrNotBundle; each is hashed on the way, and the structure verified, else ErrCorrupt (ErrVersion for a
+// format that this version cannot read). They are written into a directory beside path, which gets its name when all is proven;
+// until then it is no bundle. An interrupted run is continued: what is complete there, with the right hash, is not written
+// again.
 func Unpack(ctx context.Context, r io.Reader, path string, o UnpackOptions) (Unpacked, error) {
 	done, err := unpack(ctx, r, path, o)
 	if err != nil {
@@ -74,7 +73,11 @@ func Unpack(ctx context.Context, r io.Reader, path string, o UnpackOptions) (Unp
 var errEndsEarly = errors.New("the archive ends too early")
 
 func unpack(ctx context.Context, r io.Reader, path string, o UnpackOptions) (Unpacked, error) {
-	u := &unpacking{ctx: ctx, options: o, path: filepath.Clean(path), buffer: make([]byte, 1<<20), proven: map[string]bool{}}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return Unpacked{}, err
+	}
+	u := &unpacking{ctx: ctx, options: o, path: path, buffer: make([]byte, 1<<20), proven: map[string]bool{}}
 	u.source = interruptible{ctx, r}
 	if seeker, ok := r.(io.Seeker); ok {
 		u.source = seekable{u.source, seeker}
@@ -105,7 +108,7 @@ type seekable struct {
 
 // unpacking is the state of one Unpack.
 type unpacking struct {
-	ctx     context.Context //nolint:containedctx // of one call of Unpack
+	ctx     context.Context // of one call of Unpack
 	options UnpackOptions
 	path    string // of the bundle
 	source  io.Reader
@@ -124,70 +127,17 @@ type unpacking struct {
 	written int64
 }
 
-// next reads the header of the next member. Whatever is not a plain regular file of a bundle is refused.
-func (u *unpacking) next() (*tar.Header, error) {
-	h, err := u.archive.Next()
-	if err != nil {
-		return nil, u.readError(err)
-	}
-	switch {
-	case !memberPattern.MatchString(h.Name):
-		return nil, fmt.Errorf("%w: it holds %.100q", ErrNotBundle, h.Name)
-	case h.Typeflag != tar.TypeReg, len(h.PAXRecords) > 0, h.Format&(tar.FormatUSTAR|tar.FormatGNU) == 0:
-		return nil, fmt.Errorf("%w: its %s is not a plain file", ErrNotBundle, h.Name)
-	case h.Size < 0 || h.Size > maxMember:
-		return nil, fmt.Errorf("%w: its %s has %d bytes", ErrNotBundle, h.Name, h.Size)
-	}
-	return h, nil
-}
-
-// readError tells damage of the archive from an error of reading it.
-func (u *unpacking) readError(err error) error {
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return corruptf("%w", errEndsEarly)
-	case errors.Is(err, tar.ErrHeader), errors.Is(err, tar.ErrFieldTooLong), errors.Is(err, tar.ErrInsecurePath):
-		return corruptf("the archive: %w", err)
-	}
-	return err
-}
-
-// readManifest reads the first member, which says what the others are.
-func (u *unpacking) readManifest() error {
-	h, err := u.next()
-	switch {
-	case errors.Is(err, tar.ErrHeader), errors.Is(err, errEndsEarly):
-		return fmt.Errorf("%w: it does not begin as a packed bundle", ErrNotBundle)
-	case err != nil:
-		return err
-	case h.Name != manifestName || h.Size > maxManifest:
-		return fmt.Errorf("%w: it does not begin with %s", ErrNotBundle, manifestName)
-	}
-	if u.text, err = io.ReadAll(u.archive); err != nil {
-		return u.readError(err)
-	}
-	if u.format, err = decodeManifest(u.text); err != nil {
-		return err
-	}
-	u.members = membersOf(u.format, u.text, 0)
-	u.total = int64(len(u.text))
-	for i, m := range u.members[2:] {
-		if m.name != shardName(uint32(i+1)) || m.size < 1 || m.size > maxMember || m.size%blockSize != 0 {
-			return fmt.Errorf("%w: its manifest lists %.100q of %d bytes", ErrNotBundle, m.name, m.size)
-		}
-		u.total += m.size
-	}
-	if open := shardName(uint32(len(u.format.Shards) + 1)); u.format.OpenShard.Name != open || u.format.OpenShard.Size < 0 {
-		return fmt.Errorf("%w: its manifest does not say which shard is open", ErrNotBundle)
-	}
-	u.advance(int64(len(u.text)))
-	return nil
-}
-
 // alreadyThere reports whether the bundle was unpacked before. Anything else in its place is an error that matches fs.ErrExist.
 func (u *unpacking) alreadyThere() (bool, error) {
+	info, err := os.Lstat(u.path)
+	if isMissing(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
 	entries, err := os.ReadDir(u.path)
-	if isMissing(err) || err == nil && len(entries) == 0 {
+	if err == nil && len(entries) == 0 && info.IsDir() {
 		return false, nil
 	}
 	taken := fmt.Errorf("%s: %w, and is not this bundle; name another directory with -o", u.path, fs.ErrExist)
@@ -485,48 +435,6 @@ func (u *unpacking) have(m *packedMember) (there bool, err error) {
 		return false, u.ctx.Err()
 	}
 	return err == nil && Hash(h.Sum(nil)) == m.sum, nil // what cannot be read is written again
-}
-
-// checksums reads the last member, which must list what was read, and the end of the archive.
-func (u *unpacking) checksums() error {
-	want := checksumsOf(u.members)
-	h, err := u.next()
-	if err != nil {
-		return err
-	}
-	if h.Name != checksumsName || h.Size != int64(len(want)) {
-		return fmt.Errorf("%w: it holds %s of %d bytes where %s should be", ErrNotBundle, h.Name, h.Size, checksumsName)
-	}
-	list, err := io.ReadAll(u.archive)
-	if err != nil {
-		return u.readError(err)
-	}
-	lines, wanted := strings.SplitAfter(string(list), "\n"), strings.SplitAfter(string(want), "\n")
-	for i, m := range u.members {
-		if i >= len(lines) || lines[i] != wanted[i] {
-			return corruptf("%s is not what was packed", m.name)
-		}
-	}
-	switch _, err := u.archive.Next(); {
-	case err == nil:
-		return fmt.Errorf("%w: something follows its last member", ErrNotBundle)
-	case !errors.Is(err, io.EOF):
-		return u.readError(err)
-	}
-	return u.end()
-}
-
-// end looks at what follows the archive: zeros, of which some programs write a few.
-func (u *unpacking) end() error {
-	const most = 1 << 20 // bytes
-	rest, err := io.ReadAll(io.LimitReader(u.source, most))
-	if err != nil {
-		return err
-	}
-	if len(rest) == most || !isZero(rest) {
-		return fmt.Errorf("%w: something follows its end", ErrNotBundle)
-	}
-	return nil
 }
 
 // advance tells how much of the members was read.
