@@ -68,10 +68,15 @@ func (o *owner) run() {
 }
 
 // serve takes a request and whatever else waits at this moment, so that all share a sync and a transaction.
+//
+// Where the disk runs out of room they are refused: nothing is written that could fail halfway, and what is pending can
+// still be committed.
 func (o *owner) serve(r request) {
 	var changes []request
 	for taken := 1; ; taken++ {
-		if r.image != nil {
+		if full := enoughRoom(o.disk, o.w.path, spaceKept); full != nil && o.failed == nil {
+			r.done <- full
+		} else if r.image != nil {
 			r.done <- o.take(r.image)
 		} else {
 			changes = append(changes, r)

@@ -23,7 +23,7 @@ var neverDone = context.Background() //nolint:gochecknoglobals // a constant in 
 // OpenWriter opens the bundle at path for writing and creates it where there is none. It takes up an interrupted writer's
 // work: complete images in the open shard are adopted, an incomplete tail is cut.
 //
-// It returns ErrNotBundle, ErrVersion, ErrLocked, ErrCorrupt or ErrSource, wrapped.
+// It returns ErrNotBundle, ErrVersion, ErrLocked, ErrCorrupt, ErrSource or ErrSpace, wrapped.
 func OpenWriter(ctx context.Context, path string, o WriteOptions) (*Writer, error) {
 	if o.disk == nil {
 		o.disk = osDisk{}
@@ -62,6 +62,9 @@ func cleanSource(s Source) (Source, error) {
 
 func openWriter(ctx context.Context, path string, o WriteOptions) (w *Writer, err error) {
 	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := roomToBegin(o.disk, path); err != nil {
 		return nil, err
 	}
 	if err := prepareDirectory(path, o); err != nil {

@@ -29,6 +29,8 @@ type disk interface {
 	syncDir(path string) error
 	// commit runs an index transaction's commit.
 	commit(run func() error) error
+	// free is how many bytes can still be written to the disk of path.
+	free(path string) (int64, error)
 }
 
 // diskFile is an open file of a disk.
@@ -54,6 +56,8 @@ func (osDisk) open(path string, flag int) (diskFile, error) {
 func (osDisk) rename(from, to string) error  { return os.Rename(from, to) }
 func (osDisk) syncDir(path string) error     { return syncDir(path) }
 func (osDisk) commit(run func() error) error { return run() }
+
+func (osDisk) free(path string) (int64, error) { return freeSpace(path) }
 
 // shardName is the name of shard n inside the bundle, with slashes.
 func shardName(n uint32) string { return fmt.Sprintf("%s/%06d.tar", imagesName, n) }

@@ -303,6 +303,7 @@ var (
 	ErrCorrupt   = errors.New("bundle is damaged")
 	ErrNotFound  = errors.New("not in the bundle")
 	ErrSource    = errors.New("bundle mirrors another platform")
+	ErrSpace     = errors.New("too little room on the disk") // what was put before is kept
 )
 
 // memberName is the name of an image inside its shard.
