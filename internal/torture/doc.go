@@ -6,16 +6,16 @@
 //
 // One file for each line of docs/reliability.md, which says what is promised and which test proves it:
 //
-//	network_test.go     faults on every request, dead servers, Retry-After
-//	kill_test.go        SIGKILL at any instant
-//	signal_test.go      SIGINT and SIGTERM
-//	repair_test.go      fetch --repair
-//	hostile_test.go     hostile servers and bundles
-//	secrets_test.go     canaries for every secret
-//	disk_test.go        full, read-only and forbidden disks
-//	scale_test.go       memory and time by the number of sequences (PYROBUNDLE_SCALE=1)
-//	goroutines_test.go  nothing outlives a run
-//	stage_test.go       what they share: the program, the platform, the target
+//	network_test.go        faults on every request, dead servers, Retry-After
+//	kill_test.go           SIGKILL at any instant
+//	signal_unix_test.go    SIGINT and SIGTERM
+//	repair_test.go         fetch --repair
+//	hostile_unix_test.go   hostile servers and bundles
+//	secrets_test.go        canaries for every secret
+//	disk_linux_test.go     full, read-only and forbidden disks
+//	scale_test.go          memory and time by the number of sequences (PYROBUNDLE_SCALE=1)
+//	goroutines_test.go     nothing outlives a run
+//	stage_test.go          what they share: the program, the platform, the target
 //
 // A normal test run does each of them a few times; with PYROBUNDLE_TORTURE=1 (make torture) they run hundreds of times.
 package torture

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,6 +87,9 @@ func flagGiven(name string) (given bool) {
 
 // prepare builds the program, with the race detector where the tests have it, and writes the world.
 func prepare(dir string) error {
+	if err := os.Chmod(dir, 0o755); err != nil { // one test runs it as another user
+		return err
+	}
 	program = filepath.Join(dir, "pyrobundle")
 	if runtime.GOOS == "windows" {
 		program += ".exe"
@@ -120,6 +124,8 @@ type stage struct {
 	home   string
 	bundle string
 	env    []string // beyond the usual variables; later ones win
+
+	credential *syscall.SysProcAttr // as whom the program runs; nil: as the test
 
 	platform *faultproxy.Server
 	target   *faultproxy.Server
@@ -301,6 +307,7 @@ func (s *stage) startWith(stdout *os.File, args ...string) *process {
 	if stdout != nil {
 		p.cmd.Stdout = stdout
 	}
+	p.cmd.SysProcAttr = s.credential
 	s.must(p.cmd.Start())
 	p.timeout = time.AfterFunc(2*time.Minute, func() {
 		s.t.Errorf("pyrobundle %s did not end in two minutes", strings.Join(args, " "))
