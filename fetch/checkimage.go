@@ -2,7 +2,6 @@ package fetch
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"image"
@@ -22,16 +21,16 @@ const (
 // wrongImage is a download that is not the image that its key promises.
 type wrongImage struct {
 	reason  string
-	hash    [sha256.Size]byte // of what came instead
-	lasting bool              // if the same comes again, it is what the storage holds, not an accident on the way
+	hash    store.Hash // of what came instead
+	lasting bool       // if the same comes again, it is what the storage holds, not an accident on the way
 }
 
 func (e *wrongImage) Error() string { return e.reason }
 
 // checkImage says what format the bytes are and whether they are the image that key names: platforms take any bytes as an
 // image (E32). It looks at the signature, the size in pixels, and the hash within the key.
-func checkImage(key string, data []byte) (store.Format, error) {
-	hash := sha256.Sum256(data)
+func checkImage(key string, content store.Content) (store.Format, error) {
+	data, hash := content.Bytes(), content.Hash()
 	wrong := func(lasting bool, format string, args ...any) error {
 		return &wrongImage{reason: fmt.Sprintf(format, args...), hash: hash, lasting: lasting}
 	}

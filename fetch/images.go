@@ -283,19 +283,19 @@ func (r *run) takeWithin(ctx context.Context, d *draft, key, url string, room in
 	if err != nil {
 		return store.Image{}, err
 	}
-	format, err := checkImage(key, data)
+	content := store.NewContent(data)
+	format, err := checkImage(key, content)
 	if err != nil {
 		return store.Image{}, err
 	}
-	hash, err := r.dst.PutImage(ctx, d.record.OrganizationID(), key, format, data)
-	if err != nil {
+	if err := r.dst.PutContent(ctx, d.record.OrganizationID(), key, format, content); err != nil {
 		return store.Image{}, &storeError{fmt.Errorf("store image %s: %w", key, err)}
 	}
 	if r.damaged[d.record.Sequence.ID] {
-		if _, err := r.have.ReadImage(ctx, hash); err != nil {
+		if _, err := r.have.ReadImage(ctx, content.Hash()); err != nil {
 			return store.Image{}, fmt.Errorf("the image was downloaded, the bundle's copy stays damaged: %w", err)
 		}
 	}
 	r.cfg.Progress("bytes", size, 0)
-	return store.Image{Hash: hash, Size: size, Format: format}, nil
+	return store.Image{Hash: content.Hash(), Size: size, Format: format}, nil
 }

@@ -137,7 +137,7 @@ func FuzzCheckImage(f *testing.F) {
 	f.Add("", []byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff\xff\xff\xff\xff\xff\xff\xff\x08\x06\x00\x00\x00"))
 	f.Add("x", []byte("\xff\xd8\xff\xe0\x00\x10JFIF"))
 	f.Fuzz(func(t *testing.T, key string, data []byte) {
-		format, err := checkImage(key, data)
+		format, err := checkImage(key, store.NewContent(data))
 		var wrong *wrongImage
 		if err != nil && (!errors.As(err, &wrong) || wrong.Error() == "") {
 			t.Fatalf("an error of another kind: %v", err)

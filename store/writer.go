@@ -57,30 +57,58 @@ type newImage struct {
 	data   []byte
 }
 
+// Content is an image's bytes with their SHA-256, computed once, by this room: a Writer believes no other. Its zero value is
+// an empty image, which is not stored.
+type Content struct {
+	data []byte
+	hash Hash
+}
+
+// NewContent hashes data, which must not be changed as long as the Content is in use.
+func NewContent(data []byte) Content { return Content{data: data, hash: sha256.Sum256(data)} }
+
+// Hash is the SHA-256 of the bytes.
+func (c Content) Hash() Hash { return c.hash }
+
+// Bytes are those that NewContent was given; they are not to be changed.
+func (c Content) Bytes() []byte { return c.data }
+
 // PutImage stores the bytes once per content and remembers key (of that organization) for them. data may be reused after
 // it returns. The image is durable when Flush or a later PutSequence returns.
 func (w *Writer) PutImage(ctx context.Context, organizationID int64, key string, format Format, data []byte) (Hash, error) {
-	fail := func(err error) (Hash, error) {
-		return Hash{}, fmt.Errorf("store image %s of organization %d: %w", redact(key), organizationID, err)
+	content := Content{data: data}
+	if len(data) <= maxImage { // no use hashing what is refused
+		content = NewContent(data)
 	}
-	switch {
-	case len(data) == 0:
-		return fail(errors.New("it is empty"))
-	case len(data) > maxImage:
-		return fail(fmt.Errorf("%d bytes, at most %d are stored", len(data), maxImage))
+	if err := w.PutContent(ctx, organizationID, key, format, content); err != nil {
+		return Hash{}, err
+	}
+	return content.hash, nil
+}
+
+// PutContent is PutImage for callers that needed the hash themselves.
+func (w *Writer) PutContent(ctx context.Context, organizationID int64, key string, format Format, content Content) error {
+	if err := w.putContent(ctx, organizationID, key, format, content); err != nil {
+		return fmt.Errorf("store image %s of organization %d: %w", redact(key), organizationID, err)
+	}
+	return nil
+}
+
+func (w *Writer) putContent(ctx context.Context, organizationID int64, key string, format Format, content Content) error {
+	switch size := len(content.data); {
+	case size == 0:
+		return errors.New("it is empty")
+	case size > maxImage:
+		return fmt.Errorf("%d bytes, at most %d are stored", size, maxImage)
 	case format != JPEG && format != PNG:
-		return fail(fmt.Errorf("unknown format %q", format))
+		return fmt.Errorf("unknown format %q", format)
 	case organizationID < 0:
-		return fail(errors.New("the organization's id is negative"))
+		return errors.New("the organization's id is negative")
 	}
 	if err := checkKey(key); err != nil {
-		return fail(err)
+		return err
 	}
-	image := &newImage{key: bucketKey(organizationID, key), hash: sha256.Sum256(data), format: format, data: data}
-	if err := w.do(ctx, request{image: image}); err != nil {
-		return fail(err)
-	}
-	return image.hash, nil
+	return w.do(ctx, request{image: &newImage{key: bucketKey(organizationID, key), hash: content.hash, format: format, data: content.data}})
 }
 
 // checkKey refuses what is no platform's bucket key.

@@ -180,7 +180,7 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		err = c.api.permitURL(t.url)
 	}
 	if err != nil {
-		return outcome{}, &Error{Method: r.Method, Path: t.shown, Err: c.clean(err)}
+		return outcome{}, &Error{Method: r.Method, Path: t.shown(), Err: c.clean(err)}
 	}
 	host := c.circuitOf(t)
 	deadline := time.Now().Add(c.retry.For)
@@ -192,7 +192,7 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 	for {
 		opened, err := host.enter()
 		if err != nil {
-			return outcome{}, &Error{Method: r.Method, Path: t.shown, Attempts: attempts, Err: err}
+			return outcome{}, &Error{Method: r.Method, Path: t.shown(), Attempts: attempts, Err: err}
 		}
 		if t.auth {
 			if token, generation, err = c.authorise(ctx, stale); err != nil {
@@ -267,7 +267,7 @@ func (c *Client) circuitOf(t target) *circuit {
 // failure makes the error of an outcome.
 func (c *Client) failure(r Request, t target, out outcome, attempts int) *Error {
 	e := &Error{
-		Method: r.Method, Path: t.shown, Status: out.status, Detail: out.detail, Attempts: attempts,
+		Method: r.Method, Path: t.shown(), Status: out.status, Detail: out.detail, Attempts: attempts,
 		Ambiguous: ambiguous(out, r.idempotent()), RetryAfter: out.after, Err: c.clean(out.err),
 	}
 	if out.status == http.StatusForbidden && out.detail == "Not authenticated" && t.auth {
@@ -281,8 +281,11 @@ func (c *Client) attempt(ctx context.Context, r Request, t target, token, accept
 	started := time.Now()
 	var bytes int64
 	defer func() {
+		if !c.log.Enabled(ctx, slog.LevelDebug) {
+			return
+		}
 		attrs := []slog.Attr{
-			slog.String("api", c.name), slog.String("method", r.Method), slog.String("path", t.shown+maskedQuery(t.url, t.foreign)),
+			slog.String("api", c.name), slog.String("method", r.Method), slog.String("path", t.shown()+maskedQuery(t.url, t.foreign)),
 			slog.Int("status", out.status), slog.Int64("ms", time.Since(started).Milliseconds()), slog.Int64("bytes", bytes),
 			slog.Int("attempt", number),
 		}
