@@ -66,6 +66,20 @@ func TestUnpackIntoAnEmptyDirectory(t *testing.T) {
 	mustBeSound(t, out)
 }
 
+func TestLockOfAKilledUnpackIsTakenOver(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	lock := out + unpackingSuffix + ".lock"
+	if err := os.WriteFile(lock, []byte("killed while it was made"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Unpack(t.Context(), bytes.NewReader(packed(t, packable(t))), out, UnpackOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(lock); !isMissing(err) {
+		t.Errorf("the lock is left: %v", err)
+	}
+}
+
 func TestUnpackJoinsParts(t *testing.T) {
 	path := packable(t)
 	dir := t.TempDir()
