@@ -16,21 +16,22 @@ var ErrTargetBusy = errors.New("another run on this machine is loading into it; 
 // StateDir returns where the program keeps locks and undo files: $XDG_STATE_HOME/pyrobundle, else
 // ~/.local/state/pyrobundle, and %LocalAppData%\pyrobundle on Windows.
 func StateDir() (string, error) {
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "pyrobundle"), nil
+	return stateDir(runtime.GOOS, os.Getenv("XDG_STATE_HOME"), os.UserCacheDir, os.UserHomeDir)
+}
+
+func stateDir(system, xdg string, cache, home func() (string, error)) (string, error) {
+	if filepath.IsAbs(xdg) {
+		return filepath.Join(xdg, "pyrobundle"), nil
 	}
-	if runtime.GOOS == "windows" {
-		dir, err := os.UserCacheDir()
-		if err != nil {
-			return "", fmt.Errorf("find the user's state directory: %w", err)
-		}
-		return filepath.Join(dir, "pyrobundle"), nil
+	base, below := home, []string{".local", "state"}
+	if system == "windows" { // where the cache directory is %LocalAppData%
+		base, below = cache, nil
 	}
-	home, err := os.UserHomeDir()
+	dir, err := base()
 	if err != nil {
 		return "", fmt.Errorf("find the user's state directory: %w", err)
 	}
-	return filepath.Join(home, ".local", "state", "pyrobundle"), nil
+	return filepath.Join(append(append([]string{dir}, below...), "pyrobundle")...), nil
 }
 
 // lockTarget keeps a second run of this machine away from the same target: two that load the same sequences at once

@@ -74,6 +74,65 @@ func TestStateDir(t *testing.T) {
 	}
 }
 
+func TestStateDirOfEverySystem(t *testing.T) {
+	base := t.TempDir()
+	known := func(dir string) func() (string, error) {
+		return func() (string, error) { return filepath.Join(base, dir), nil }
+	}
+	unknown := func() (string, error) { return "", os.ErrNotExist }
+	for _, test := range []struct {
+		name, system, xdg string
+		cache, home       func() (string, error)
+		want              string // below base; empty: an error
+	}{
+		{"Linux", "linux", "", unknown, known("home"), "home/.local/state/pyrobundle"},
+		{"macOS", "darwin", "", unknown, known("home"), "home/.local/state/pyrobundle"},
+		{"Windows", "windows", "", known("AppData/Local"), unknown, "AppData/Local/pyrobundle"},
+		{"XDG", "linux", filepath.Join(base, "state"), unknown, unknown, "state/pyrobundle"},
+		{"XDG on Windows", "windows", filepath.Join(base, "state"), unknown, unknown, "state/pyrobundle"},
+		{"relative XDG", "linux", "state", unknown, known("home"), "home/.local/state/pyrobundle"},
+		{"no home", "linux", "", known("cache"), unknown, ""},
+		{"Windows without profile", "windows", "", unknown, known("home"), ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := stateDir(test.system, test.xdg, test.cache, test.home)
+			if test.want == "" {
+				if !errors.Is(err, os.ErrNotExist) {
+					t.Errorf("got %q, %v, want an error", got, err)
+				}
+				return
+			}
+			if want := filepath.Join(base, filepath.FromSlash(test.want)); err != nil || got != want {
+				t.Errorf("got %q, %v, want %q", got, err, want)
+			}
+		})
+	}
+}
+
+// The name of a lock is one that every system takes, whatever the target's address.
+func TestLockNamesAreOnesThatWindowsTakes(t *testing.T) {
+	dir := t.TempDir()
+	for _, target := range []string{"http://localhost:5050", "http://[fe80::1%25eth0]:5050/a?b=c", "https://annotation.example.org/sub/path", "con:", ""} {
+		unlock, err := lockIn(dir, target)
+		if err != nil {
+			t.Errorf("%s: %v", target, err)
+			continue
+		}
+		if err := unlock(); err != nil {
+			t.Error(err)
+		}
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) != 5 {
+		t.Fatalf("%d locks, %v", len(files), err)
+	}
+	for _, file := range files {
+		if strings.ContainsAny(file.Name(), `<>:"|?*\/%`) || !strings.HasSuffix(file.Name(), ".lock") {
+			t.Errorf("lock %q", file.Name())
+		}
+	}
+}
+
 func TestHostOf(t *testing.T) {
 	for target, want := range map[string]string{
 		"https://annotation.example.org": "annotation.example.org", "http://localhost:5050": "localhost",

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // The names inside a bundle.
@@ -53,11 +54,29 @@ func (osDisk) open(path string, flag int) (diskFile, error) {
 	}
 	return f, nil
 }
-func (osDisk) rename(from, to string) error  { return os.Rename(from, to) }
+
+func (osDisk) rename(from, to string) error {
+	return patiently(func() error { return os.Rename(from, to) }, isInUse)
+}
 func (osDisk) syncDir(path string) error     { return syncDir(path) }
 func (osDisk) commit(run func() error) error { return run() }
 
 func (osDisk) free(path string) (int64, error) { return freeSpace(path) }
+
+// patience is how long a file may be in use by somebody else: nobody holds one for longer who only looks at it.
+const patience = 2 * time.Second
+
+// patiently repeats an operation as long as a file is in use.
+func patiently(operation func() error, inUse func(error) bool) error {
+	wait := time.Millisecond
+	for begun := time.Now(); ; wait *= 2 {
+		err := operation()
+		if err == nil || !inUse(err) || time.Since(begun) > patience {
+			return err
+		}
+		time.Sleep(wait)
+	}
+}
 
 // shardName is the name of shard n inside the bundle, with slashes.
 func shardName(n uint32) string { return fmt.Sprintf("%s/%06d.tar", imagesName, n) }
