@@ -111,10 +111,20 @@ func (s *Server) outage(d time.Duration) bool {
 			_ = conn.Close()
 		}
 	}
-	s.timer = time.AfterFunc(d, func() {
-		_ = s.open() // the port is taken or the server closed: it stays down, which the test will notice
-	})
+	s.timer = time.AfterFunc(d, s.reopen)
 	return true
+}
+
+// reopen ends an outage. Where an outgoing connection of somebody has been given the port meanwhile, it waits for its end.
+func (s *Server) reopen() {
+	if err := s.open(); err == nil || errors.Is(err, net.ErrClosed) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed && !s.dead {
+		s.timer = time.AfterFunc(20*time.Millisecond, s.reopen)
+	}
 }
 
 // shut is called with mu held.

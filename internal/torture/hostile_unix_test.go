@@ -37,6 +37,14 @@ const (
 	hostileTime   = time.Minute
 )
 
+// newMeasuredStage is a stage whose runs are bounded in memory, too.
+func newMeasuredStage(t *testing.T) *stage {
+	t.Helper()
+	s := newStage(t)
+	s.measure = true
+	return s
+}
+
 // expectBounded fails the test if a run took more of the machine than it may.
 func expectBounded(t *testing.T, e ended) {
 	t.Helper()
@@ -135,7 +143,7 @@ func TestHostileAnswersCostNoMoreThanTheyMay(t *testing.T) {
 				continue
 			}
 			t.Run("platform"+route+" "+name, func(t *testing.T) {
-				s := newStage(t)
+				s := newMeasuredStage(t)
 				s.servePlatform(faultproxy.Plan{}, instead(route, answer))
 				e := s.run(s.fetchArgs("--retry-for", "2s")...)
 				if e.code != exitError && e.code != exitFailures && (e.code != exitDone || route != "/organizations/") {
@@ -151,7 +159,7 @@ func TestHostileAnswersCostNoMoreThanTheyMay(t *testing.T) {
 				continue
 			}
 			t.Run("annotation API"+route+" "+name, func(t *testing.T) {
-				s := newStage(t)
+				s := newMeasuredStage(t)
 				s.bundle = world
 				s.serveTarget(sandbox.AnnotationOptions{}, faultproxy.Plan{}, instead(route, answer))
 				e := s.run(s.loadArgs("--retry-for", "2s")...)
@@ -206,7 +214,7 @@ func TestAListingWithoutEndEnds(t *testing.T) {
 	for route, answer := range platform {
 		t.Run("platform"+route, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t)
+			s := newMeasuredStage(t)
 			s.servePlatform(faultproxy.Plan{}, instead(route, answer))
 			args := s.fetchArgs("--max-sequences", "2")
 			if route == "/fromdate" {
@@ -227,7 +235,7 @@ func TestAListingWithoutEndEnds(t *testing.T) {
 	} {
 		t.Run("annotation API"+route, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t)
+			s := newMeasuredStage(t)
 			s.bundle = world
 			s.serveTarget(sandbox.AnnotationOptions{}, faultproxy.Plan{}, func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -262,8 +270,8 @@ func TestOddAnswersAreRefusedNotBelieved(t *testing.T) {
 				w.Header().Set("Content-Type", "application/json")
 				_, _ = io.WriteString(w, text)
 			}
-			for _, route := range []string{"/cameras/", "/fromdate", "/detections"} {
-				s := newStage(t)
+			for _, route := range times2([]string{"/fromdate"}, []string{"/cameras/", "/organizations/", "/fromdate", "/detections"}) {
+				s := newMeasuredStage(t)
 				s.servePlatform(faultproxy.Plan{}, instead(route, answer))
 				e := s.run(s.fetchArgs("--retry-for", "1s", "--date-end", firstDay)...)
 				if e.code != exitFailures && e.code != exitError && e.code != exitDone {
@@ -329,7 +337,7 @@ func TestNamesWithPathsStayNames(t *testing.T) {
 			_, _ = w.Write(body)
 		})
 	}
-	s := newStage(t)
+	s := newMeasuredStage(t)
 	s.servePlatform(faultproxy.Plan{}, rewrite)
 	s.serveTarget(sandbox.AnnotationOptions{}, faultproxy.Plan{})
 	e := s.expect(s.run(s.importArgs("--sequence-list", "101")...), exitDone)
@@ -401,7 +409,7 @@ func TestARedirectToAnotherHostIsNotFollowedAndGetsNoToken(t *testing.T) {
 				t.Parallel()
 				other := newStranger(t, "127.0.0.2", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "[]") })
 				away := func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.url+r.URL.Path, status) }
-				s := newStage(t)
+				s := newMeasuredStage(t)
 				var e ended
 				if route == "annotation" {
 					s.bundle = world
@@ -452,7 +460,7 @@ func rehost(to func(path string) string) func(http.Handler) http.Handler {
 // never sent the token.
 func TestImagesOfAPrivateHostComeWithoutToken(t *testing.T) {
 	t.Parallel()
-	s := newStage(t)
+	s := newMeasuredStage(t)
 	storage := newStranger(t, "127.0.0.3", func(w http.ResponseWriter, r *http.Request) {
 		r.Host = strings.TrimPrefix(s.platform.URL, "http://")
 		// The signature is the platform's own; the image comes from it through another host.
@@ -486,9 +494,12 @@ func TestImagesFromForbiddenAddressesAreNotAskedFor(t *testing.T) {
 		"mapped": "http://[::ffff:169.254.169.254]", "decimal": "http://2852039166", "file": "file://", "gopher": "gopher://127.0.0.1",
 		"redirected": hop.url,
 	} {
+		if !long() && (name == "multicast" || name == "unspecified" || name == "decimal" || name == "file") {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t)
+			s := newMeasuredStage(t)
 			s.servePlatform(faultproxy.Plan{}, rehost(func(path string) string { return to + path }))
 			e := s.expect(s.run(s.fetchArgs("--retry-for", "1s", "--sequence-list", "101,102")...), exitFailures)
 			expectBounded(t, e)
@@ -509,7 +520,7 @@ func TestImagesFromForbiddenAddressesAreNotAskedFor(t *testing.T) {
 func TestAPublicAPIMayNotSendUsToPrivateHosts(t *testing.T) {
 	t.Parallel()
 	inside := newStranger(t, "127.0.0.5", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "secret") })
-	s := newStage(t)
+	s := newMeasuredStage(t)
 	s.servePlatform(faultproxy.Plan{}, rehost(func(path string) string { return inside.url + path }))
 	proxied := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		out, err := http.NewRequestWithContext(r.Context(), r.Method, s.platform.URL+r.URL.RequestURI(), r.Body)
@@ -546,7 +557,7 @@ func TestAPublicAPIMayNotSendUsToPrivateHosts(t *testing.T) {
 // command says that the bundle is damaged or foreign, soon and within memory.
 func TestHostileBundles(t *testing.T) {
 	t.Parallel()
-	target := newStage(t)
+	target := newMeasuredStage(t)
 	target.serveTarget(sandbox.AnnotationOptions{}, faultproxy.Plan{})
 	for name, spoil := range map[string]func(t *testing.T, dir string) error{
 		"index is a link": func(_ *testing.T, dir string) error {
@@ -576,7 +587,7 @@ func TestHostileBundles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t)
+			s := newMeasuredStage(t)
 			s.target = target.target
 			copyTree(t, world, s.bundle)
 			if err := spoil(t, s.bundle); err != nil {
@@ -606,7 +617,7 @@ func pipe(path string) error {
 // the others are loaded.
 func TestABombInABundleCostsOneSequence(t *testing.T) {
 	t.Parallel()
-	s := newStage(t)
+	s := newMeasuredStage(t)
 	s.serveTarget(sandbox.AnnotationOptions{}, faultproxy.Plan{})
 	copyTree(t, world, s.bundle)
 	s.must(plantBomb(filepath.Join(s.bundle, "index.db"), 101))

@@ -89,7 +89,7 @@ func (s *stage) expectIntactAfterKill() {
 func TestKilledFetchLosesNothing(t *testing.T) {
 	t.Parallel()
 	const requests = 460
-	for round := range times(4, 120) {
+	for round := range times(3, 120) {
 		t.Run(fmt.Sprint("round ", round), func(t *testing.T) {
 			t.Parallel()
 			dice := rand.New(rand.NewPCG(uint64(round), 1))
@@ -116,7 +116,7 @@ func TestKilledFetchLosesNothing(t *testing.T) {
 func TestKilledLoadLeavesEverythingExactlyOnce(t *testing.T) {
 	t.Parallel()
 	const requests = 560
-	for round := range times(3, 100) {
+	for round := range times(2, 100) {
 		for _, generation := range generations {
 			t.Run(fmt.Sprintf("%s/round %d", generation, round), func(t *testing.T) {
 				t.Parallel()
@@ -141,7 +141,7 @@ func TestKilledLoadLeavesEverythingExactlyOnce(t *testing.T) {
 func TestKilledImportLosesNothing(t *testing.T) {
 	t.Parallel()
 	const requests = 1020
-	for round := range times(2, 60) {
+	for round := range times(1, 60) {
 		for _, generation := range generations {
 			t.Run(fmt.Sprintf("%s/round %d", generation, round), func(t *testing.T) {
 				t.Parallel()
@@ -179,7 +179,7 @@ func TestKilledAnnotateLeavesOneAnnotationEach(t *testing.T) {
 			undisturbed.expect(undisturbed.run(undisturbed.loadArgs()...), exitDone)
 			undisturbed.expect(undisturbed.run(undisturbed.annotateArgs(thresholds...)...), exitDone)
 			want := held(undisturbed.api)
-			for round := range times(2, 60) {
+			for round := range times(1, 60) {
 				t.Run(fmt.Sprint("round ", round), func(t *testing.T) {
 					t.Parallel()
 					dice := rand.New(rand.NewPCG(uint64(round), 4))

@@ -125,6 +125,7 @@ type stage struct {
 	bundle string
 	env    []string // beyond the usual variables; later ones win
 
+	measure    bool                 // the memory of the program
 	credential *syscall.SysProcAttr // as whom the program runs; nil: as the test
 
 	platform *faultproxy.Server
@@ -219,7 +220,7 @@ type ended struct {
 	code           int // -1: killed by a signal
 	stdout, stderr string
 	took           time.Duration
-	resident       int64 // the most of the process's own memory, in bytes, measured now and then; 0 where it cannot be
+	resident       int64 // the most of the process's own memory, in bytes, looked at now and then; 0 where the stage does not measure
 }
 
 func (e ended) String() string {
@@ -314,7 +315,11 @@ func (s *stage) startWith(stdout *os.File, args ...string) *process {
 		_ = p.cmd.Process.Kill()
 	})
 	p.watched, p.stopWatching = make(chan int64, 1), make(chan struct{})
-	go func() { p.watched <- watchMemory(p.cmd.Process.Pid, p.stopWatching) }()
+	if s.measure {
+		go func() { p.watched <- watchMemory(p.cmd.Process.Pid, p.stopWatching) }()
+	} else {
+		p.watched <- 0
+	}
 	return p
 }
 
@@ -339,7 +344,7 @@ func (p *process) kill() { _ = p.cmd.Process.Kill() } // it may have ended by it
 // watchMemory looks at a process's anonymous resident memory until stop is closed and returns the most it saw. A mapped
 // index is not in it: that is the kernel's to give and take.
 func watchMemory(pid int, stop <-chan struct{}) (most int64) {
-	ticker := time.NewTicker(10 * time.Millisecond)
+	ticker := time.NewTicker(25 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		if data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status"); err == nil {
