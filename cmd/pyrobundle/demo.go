@@ -182,7 +182,7 @@ func (d *demo) load(ctx context.Context, report *report) (err error) {
 	progress := d.app.progress(d.opts.output, d.log, "load", "sequences")
 	result, err := load.Run(ctx, bundle, target, load.Config{
 		SourceAPI: "pyronear_french", Thresholds: demoThresholds(), Order: store.Ascending,
-		Workers: demoWorkers, Log: d.log, Progress: counted(progress, "sequences", selectedBy(ctx, bundle, store.Query{})),
+		Workers: demoWorkers, Log: d.log, Progress: countedSequences(progress, selectedBy(ctx, bundle, store.Query{})),
 	})
 	progress.finish()
 	report.Target = server.url

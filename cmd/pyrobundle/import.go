@@ -163,7 +163,7 @@ func (r *importRun) loadFetched(ctx context.Context) error {
 	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
 	loading := r.app.progress(r.opts.output, r.load.Log, "load", "sequences")
 	defer loading.finish()
-	r.load.Progress = counted(loading, "sequences", selectedBy(ctx, bundle, r.load.Query))
+	r.load.Progress = countedSequences(loading, selectedBy(ctx, bundle, r.load.Query))
 	if r.loaded, err = load.Run(ctx, bundle, r.target, r.load); err != nil {
 		return err
 	}

@@ -144,7 +144,7 @@ func runLoad(ctx context.Context, a *app, opts loadOptions) error {
 	report := a.newReport("load", opts.bundle.path, opts.run.dryRun)
 	report.Source, report.Target = bundle.Source().URL, target.BaseURL()
 	progress := a.progress(opts.output, log, "load", "sequences")
-	cfg.Progress = counted(progress, "sequences", selectedBy(ctx, bundle, cfg.Query))
+	cfg.Progress = countedSequences(progress, selectedBy(ctx, bundle, cfg.Query))
 	result, err := load.Run(ctx, bundle, target, cfg)
 	progress.finish()
 	report.Requests, report.Bytes = target.Requests(), target.BytesSent()

@@ -50,15 +50,16 @@ func (a *app) wantsBars(o outputFlags) bool {
 	return a.stderr.terminal && !o.noProgress && !o.json && noColor == "" && kind != "dumb" && (kind != "" || !needsTerm)
 }
 
-// counted is p's add for a stage whose number of a unit is known from the start: what the stage says to expect of it as it
-// goes along is part of that.
-func counted(p progress, unit string, total int64) func(unit string, done, expected int64) {
-	p.add(unit, 0, total)
-	return func(of string, done, expected int64) {
-		if of == unit {
+// countedSequences is p's add for a stage whose number of sequences is known from the start: what the stage says to expect
+// of them as it goes along is part of that.
+func countedSequences(p progress, total int64) func(unit string, done, expected int64) {
+	const counted = "sequences"
+	p.add(counted, 0, total)
+	return func(unit string, done, expected int64) {
+		if unit == counted {
 			expected = 0
 		}
-		p.add(of, done, expected)
+		p.add(unit, done, expected)
 	}
 }
 

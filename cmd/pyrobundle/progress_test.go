@@ -290,7 +290,7 @@ func TestPaceFollowsTheLastSamples(t *testing.T) {
 
 func TestCountedAddsNothingToWhatIsKnown(t *testing.T) {
 	tally := newTally("load", "sequences", noon)
-	add := counted(&lines{tally: tally}, "sequences", 12)
+	add := countedSequences(&lines{tally: tally}, 12)
 	for range 5 {
 		add("sequences", 0, 1)
 		add("uploads", 0, 3)
