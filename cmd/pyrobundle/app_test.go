@@ -153,6 +153,13 @@ func TestFlagsComeFromTheEnvironmentToo(t *testing.T) {
 	}
 }
 
+func TestMissingUndoFileExitsOneBeforeAnybodyLogsIn(t *testing.T) {
+	got := pyrobundle(t, nil, "restore", t.TempDir()+"/none", "--url-api-annotation", "http://127.0.0.1:1")
+	if got.code != exitError || got.stdout != "" || !strings.Contains(got.stderr, "restore annotations: ") || !strings.Contains(got.stderr, "none") {
+		t.Errorf("got %+v, want code 1 and the file's name", got)
+	}
+}
+
 func TestMissingBundleExitsOne(t *testing.T) {
 	for _, command := range []string{"verify", "digest", "inspect", "load", "serve"} {
 		t.Run(command, func(t *testing.T) {

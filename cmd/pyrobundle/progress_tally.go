@@ -245,9 +245,12 @@ func brief(d time.Duration) string {
 	return fmt.Sprintf("%ds", seconds)
 }
 
-// elapsed is brief, but short stages are told to the tenth.
+// elapsed is brief, but tells short stages more exactly.
 func elapsed(d time.Duration) string {
-	if d < 10*time.Second {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < 10*time.Second:
 		return fmt.Sprintf("%.1fs", d.Seconds())
 	}
 	return brief(d)

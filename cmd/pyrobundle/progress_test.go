@@ -301,6 +301,14 @@ func TestCountedAddsNothingToWhatIsKnown(t *testing.T) {
 	}
 }
 
+func TestElapsed(t *testing.T) {
+	for d, want := range map[time.Duration]string{0: "0ms", 38 * time.Millisecond: "38ms", 2149 * time.Millisecond: "2.1s", 75 * time.Second: "1m15s"} {
+		if got := elapsed(d); got != want {
+			t.Errorf("elapsed(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
+
 func TestBrief(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 1499 * time.Millisecond: "1s", 59600 * time.Millisecond: "1m00s", 130 * time.Second: "2m10s", 3720 * time.Second: "1h02m", 90 * time.Hour: "90h00m",

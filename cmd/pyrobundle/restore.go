@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,9 @@ func newRestoreCommand(a *app) *cobra.Command {
 }
 
 func runRestore(ctx context.Context, a *app, opts restoreOptions, file string) error {
+	if _, err := os.Stat(file); err != nil { // before anybody logs in anywhere
+		return fmt.Errorf("restore annotations: %w", err)
+	}
 	log := a.logger(opts.output)
 	env, err := a.environment(opts.connect.envFile, log)
 	if err != nil {
@@ -63,5 +67,8 @@ func runRestore(ctx context.Context, a *app, opts restoreOptions, file string) e
 		report.Problems = append(report.Problems, problem{Class: store.Incomplete, Kind: "annotation", Reason: reason})
 	}
 	report.text = fmt.Sprintf("Restored the annotations of %s; %d of them not as they were.\n", file, len(notRestored))
+	if err != nil {
+		report.text = fmt.Sprintf("Not everything of %s is restored.\n", file)
+	}
 	return a.publish(report, opts.output.json, false, err)
 }
