@@ -301,7 +301,7 @@ func TestUnpackRefusesHostileArchives(t *testing.T) {
 		{"a manifest that is too large", []evil{{header: tar.Header{Name: manifestName}, data: make([]byte, maxManifest+1)}}, ErrNotBundle},
 		{"an index that is too small", replace(1, evil{sound[1].header, make([]byte, pageSize)}), ErrNotBundle},
 		{"an index of zeros", replace(1, evil{sound[1].header, make([]byte, len(sound[1].data))}), ErrCorrupt},
-		{"another index, and the list as it should be", relisted(t, replace(1, evil{sound[1].header, flipped(sound[1].data, 9000)})), ErrCorrupt},
+		{"another index, and the list as it should be", relisted(t, replace(1, evil{sound[1].header, otherMeta(sound[1].data)})), ErrCorrupt},
 		{"a list that is too long", replace(last, evil{sound[last].header, append(slices.Clone(sound[last].data), "x"...)}), ErrNotBundle},
 		{"a changed list", replace(last, evil{sound[last].header, flipped(sound[last].data, 0)}), ErrCorrupt},
 		{"no list", sound[:last], ErrCorrupt},
@@ -322,6 +322,11 @@ func TestUnpackRefusesHostileArchives(t *testing.T) {
 			noBundleIn(t, dir, errors.Is(err, errEndsEarly))
 		})
 	}
+}
+
+// otherMeta changes the index where it matters: which of its bytes nothing depends on varies with the timing of commits.
+func otherMeta(index []byte) []byte {
+	return bytes.ReplaceAll(index, []byte(`"generation"`), []byte(`"Generation"`))
 }
 
 // noBundleIn proves that a refused archive has left nothing that looks like a bundle, and nothing outside of its directory.
