@@ -24,6 +24,7 @@ type Source interface {
 	Detections(ctx context.Context, q platform.DetectionsQuery) (platform.Page[platform.Detection], error)
 	ImageURL(ctx context.Context, detectionID int64) (string, error)
 	Image(ctx context.Context, presigned string, limit int64) ([]byte, error)
+	Recycle(image []byte) // that Image returned and nobody looks at any more
 	Scope() string
 	OrganizationID() int64
 }

@@ -277,9 +277,10 @@ func (r *run) takeWithin(ctx context.Context, d *draft, key, url string, room in
 		return store.Image{}, err
 	}
 	data, err := r.src.Image(ctx, url, room)
-	size := int64(len(data))
-	r.buffers.Release(room - size)
-	defer r.buffers.Release(size)
+	size, held := int64(len(data)), min(int64(cap(data)), room)
+	r.buffers.Release(room - held)
+	defer r.buffers.Release(held)
+	defer r.src.Recycle(data) // the store keeps none of it, nor does an error
 	if err != nil {
 		return store.Image{}, err
 	}

@@ -77,3 +77,5 @@ func (p *paced) ImageURL(ctx context.Context, detectionID int64) (string, error)
 func (p *paced) Image(ctx context.Context, presigned string, limit int64) ([]byte, error) {
 	return through(ctx, p, func() ([]byte, error) { return p.src.Image(ctx, presigned, limit) })
 }
+
+func (p *paced) Recycle(image []byte) { p.src.Recycle(image) }

@@ -51,6 +51,9 @@ func (c *Client) Image(ctx context.Context, presigned string, limit int64) ([]by
 	return data, err
 }
 
+// Recycle takes back the bytes of an Image, for another to be downloaded into. Nobody may look at them afterwards.
+func (c *Client) Recycle(image []byte) { c.api.Recycle(image) }
+
 // saysGone reports whether a refusal is about the image itself. S3 answers 403 instead of 404 to accounts that may not
 // list the bucket, and 403 in other words when the URL has expired, its signature is wrong or a clock is. A 403 that is not
 // in S3's words at all may be a proxy's.

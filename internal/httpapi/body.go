@@ -57,7 +57,12 @@ func (c *Client) readAll(ctx context.Context, resp *http.Response, limit int64, 
 	if declared > limit && resp.StatusCode/100 == 2 {
 		return nil, fmt.Errorf("%w: %d bytes, more than the %d allowed", ErrTooLarge, declared, limit)
 	}
-	buf := make([]byte, 0, min(max(declared+1, 512), trusted))
+	var buf []byte
+	if size := min(max(declared+1, 512), trusted); large == nil && size >= recycledSize {
+		buf = c.recycled(size, limit+1)
+	} else {
+		buf = make([]byte, 0, size)
+	}
 	for {
 		if len(buf) > largeDocument {
 			if err := large.begin(ctx); err != nil {
@@ -86,6 +91,27 @@ func (c *Client) readAll(ctx context.Context, resp *http.Response, limit int64, 
 			return buf, err
 		}
 	}
+}
+
+// recycledSize is from how many bytes on, and in multiples of what, bodies share memory: images of one camera differ by less.
+const recycledSize = 64 << 10
+
+// Recycle takes back a body that Bytes returned, for a later one to be read into: to clear memory for each of thousands of images and
+// to collect it again takes as long as to receive them. Nobody may look at it afterwards.
+func (c *Client) Recycle(body []byte) {
+	if cap(body) >= recycledSize {
+		c.bodies.Put(&body)
+	}
+}
+
+// recycled returns an empty buffer of at least size bytes, mostly more, but at most most of them.
+func (c *Client) recycled(size, most int64) []byte {
+	if body, ok := c.bodies.Get().(*[]byte); ok {
+		if has := int64(cap(*body)); has >= size && has <= min(2*size, most) {
+			return (*body)[:0]
+		}
+	}
+	return make([]byte, 0, max(size, min((size+recycledSize-1)/recycledSize*recycledSize, most)))
 }
 
 // turn is the right to hold a large document: a hostile one takes thirty times its size when it is decoded, and every

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -32,6 +33,7 @@ type Client struct {
 	circuits circuits
 	api      apiReach
 	large    chan struct{} // see turn
+	bodies   sync.Pool     // of *[]byte; see Recycle
 
 	requests, read, sent atomic.Int64
 }
