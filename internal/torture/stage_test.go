@@ -151,7 +151,7 @@ func (s *stage) serveBundle(path string, o serve.Options, plan faultproxy.Plan, 
 	bundle, err := store.Open(path)
 	s.must(err)
 	s.t.Cleanup(func() { _ = bundle.Close() })
-	var handler http.Handler = serve.New(bundle, o)
+	handler := serve.New(bundle, o)
 	for _, w := range wrap {
 		handler = w(handler)
 	}
