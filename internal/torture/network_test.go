@@ -147,8 +147,12 @@ func TestEachFaultAlone(t *testing.T) {
 				s.serveTarget(sandbox.AnnotationOptions{Generation: generation}, plan)
 				// A token given twice in one second is the same: requests under way with the first use up the second.
 				// With few of them the proxy never refuses a token that has just been given, which ends a run.
-				fetchUntilWhole(t, s, "--max-workers", "4")
-				loadUntilWhole(t, s, generation, s.loadArgs("--retry-for", patience, "--max-workers", "4"))
+				workers := "16"
+				if fault == faultproxy.ExpireToken {
+					workers = "4"
+				}
+				fetchUntilWhole(t, s, "--max-workers", workers)
+				loadUntilWhole(t, s, generation, s.loadArgs("--retry-for", patience, "--max-workers", workers))
 				if source.Counts()[fault] == 0 {
 					t.Errorf("the fault never happened: %v", source.Counts())
 				}

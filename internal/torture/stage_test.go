@@ -125,6 +125,7 @@ type stage struct {
 	bundle string
 	env    []string // beyond the usual variables; later ones win
 
+	limit      time.Duration        // of a run
 	measure    bool                 // the memory of the program
 	credential *syscall.SysProcAttr // as whom the program runs; nil: as the test
 
@@ -137,7 +138,7 @@ type stage struct {
 func newStage(t testing.TB) *stage {
 	t.Helper()
 	home := t.TempDir()
-	return &stage{t: t, home: home, bundle: filepath.Join(home, "my.bundle")}
+	return &stage{t: t, limit: 2 * time.Minute, home: home, bundle: filepath.Join(home, "my.bundle")}
 }
 
 // servePlatform serves the world as the platform, behind a proxy. It returns the proxy.
@@ -220,7 +221,8 @@ type ended struct {
 	code           int // -1: killed by a signal
 	stdout, stderr string
 	took           time.Duration
-	resident       int64 // the most of the process's own memory, in bytes, looked at now and then; 0 where the stage does not measure
+	processor      time.Duration // user and system
+	resident       int64         // the most of the process's own memory, in bytes, looked at now and then; 0 where the stage does not measure
 }
 
 func (e ended) String() string {
@@ -269,8 +271,8 @@ func (r report) failed() map[int64]string {
 	return ids
 }
 
-// run runs the program to its end. A run of more than two minutes is killed and fails the test: every test here is about
-// bounded time, too.
+// run runs the program to its end. A run of more than the stage's limit, two minutes, is killed and fails the test: every
+// test here is about bounded time, too.
 func (s *stage) run(args ...string) ended {
 	s.t.Helper()
 	p := s.start(args...)
@@ -310,8 +312,8 @@ func (s *stage) startWith(stdout *os.File, args ...string) *process {
 	}
 	p.cmd.SysProcAttr = s.credential
 	s.must(p.cmd.Start())
-	p.timeout = time.AfterFunc(2*time.Minute, func() {
-		s.t.Errorf("pyrobundle %s did not end in two minutes", strings.Join(args, " "))
+	p.timeout = time.AfterFunc(s.limit, func() {
+		s.t.Errorf("pyrobundle %s did not end in %s", strings.Join(args, " "), s.limit)
 		_ = p.cmd.Process.Kill()
 	})
 	p.watched, p.stopWatching = make(chan int64, 1), make(chan struct{})
@@ -334,7 +336,7 @@ func (p *process) wait() ended {
 	}
 	return ended{
 		args: p.cmd.Args[1:], code: p.cmd.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(),
-		took: took, resident: <-p.watched,
+		took: took, processor: p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime(), resident: <-p.watched,
 	}
 }
 
