@@ -48,8 +48,8 @@ func newMeasuredStage(t *testing.T) *stage {
 // expectBounded fails the test if a run took more of the machine than it may.
 func expectBounded(t *testing.T, e ended) {
 	t.Helper()
-	if e.resident > hostileMemory && !raceEnabled { // the race detector's shadow memory is not the program's
-		t.Errorf("%d MiB of memory\n%s", e.resident>>20, e)
+	if e.memory.most > hostileMemory && !raceEnabled { // the race detector's shadow memory is not the program's
+		t.Errorf("%d MiB of memory\n%s", e.memory.most>>20, e)
 	}
 	if e.took > hostileTime {
 		t.Errorf("it took %s\n%s", e.took, e)
@@ -150,7 +150,7 @@ func TestHostileAnswersCostNoMoreThanTheyMay(t *testing.T) {
 					t.Errorf("exit %d\n%s", e.code, e)
 				}
 				expectBounded(t, e)
-				t.Logf("exit %d, %d MiB, %s", e.code, e.resident>>20, e.took)
+				t.Logf("exit %d, %d MiB, %s", e.code, e.memory.most>>20, e.took)
 				s.expectIntactAfterKill()
 			})
 		}
@@ -167,7 +167,7 @@ func TestHostileAnswersCostNoMoreThanTheyMay(t *testing.T) {
 					t.Errorf("exit %d\n%s", e.code, e)
 				}
 				expectBounded(t, e)
-				t.Logf("exit %d, %d MiB, %s", e.code, e.resident>>20, e.took)
+				t.Logf("exit %d, %d MiB, %s", e.code, e.memory.most>>20, e.took)
 			})
 		}
 	}
@@ -225,7 +225,7 @@ func TestAListingWithoutEndEnds(t *testing.T) {
 			if !strings.Contains(e.stderr, "does not end") {
 				t.Errorf("it does not say why\n%s", e)
 			}
-			t.Logf("%d MiB, %s", e.resident>>20, e.took)
+			t.Logf("%d MiB, %s", e.memory.most>>20, e.took)
 			s.verify()
 		})
 	}
@@ -254,7 +254,7 @@ func TestAListingWithoutEndEnds(t *testing.T) {
 			if !strings.Contains(e.stderr, "does not end") {
 				t.Errorf("it does not say why\n%s", e)
 			}
-			t.Logf("%d MiB, %s", e.resident>>20, e.took)
+			t.Logf("%d MiB, %s", e.memory.most>>20, e.took)
 		})
 	}
 }

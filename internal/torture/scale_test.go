@@ -91,7 +91,7 @@ func scaled(t *testing.T, n int) (phases []phase) {
 	run := func(name string, args ...string) {
 		t.Helper()
 		e := s.expect(s.run(args...), exitDone)
-		phases = append(phases, phase{name, e.resident, e.processor, e.took})
+		phases = append(phases, phase{name, e.memory.steady, e.processor, e.took})
 	}
 	fetch := s.fetchArgs("--date-from", firstOfScale, "--date-end", string(until))
 	run("fetch", fetch...)

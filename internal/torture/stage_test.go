@@ -222,7 +222,7 @@ type ended struct {
 	stdout, stderr string
 	took           time.Duration
 	processor      time.Duration // user and system
-	resident       int64         // the most of the process's own memory, in bytes, looked at now and then; 0 where the stage does not measure
+	memory         memory        // zero where the stage does not measure
 }
 
 func (e ended) String() string {
@@ -285,7 +285,7 @@ type process struct {
 	cmd            *exec.Cmd
 	stdout, stderr syncBuffer
 	started        time.Time
-	watched        chan int64
+	watched        chan memory
 	stopWatching   chan struct{}
 	timeout        *time.Timer
 }
@@ -316,11 +316,11 @@ func (s *stage) startWith(stdout *os.File, args ...string) *process {
 		s.t.Errorf("pyrobundle %s did not end in %s", strings.Join(args, " "), s.limit)
 		_ = p.cmd.Process.Kill()
 	})
-	p.watched, p.stopWatching = make(chan int64, 1), make(chan struct{})
+	p.watched, p.stopWatching = make(chan memory, 1), make(chan struct{})
 	if s.measure {
 		go func() { p.watched <- watchMemory(p.cmd.Process.Pid, p.stopWatching) }()
 	} else {
-		p.watched <- 0
+		p.watched <- memory{}
 	}
 	return p
 }
@@ -336,31 +336,42 @@ func (p *process) wait() ended {
 	}
 	return ended{
 		args: p.cmd.Args[1:], code: p.cmd.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(),
-		took: took, processor: p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime(), resident: <-p.watched,
+		took: took, processor: p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime(), memory: <-p.watched,
 	}
 }
 
 // kill ends the process as the kernel does: nothing of it runs any more.
 func (p *process) kill() { _ = p.cmd.Process.Kill() } // it may have ended by itself
 
-// watchMemory looks at a process's anonymous resident memory until stop is closed and returns the most it saw. A mapped
-// index is not in it: that is the kernel's to give and take.
-func watchMemory(pid int, stop <-chan struct{}) (most int64) {
+// memory is a process's own: anonymous and resident, in bytes. A mapped index is not in it: that is the kernel's to give
+// and take.
+type memory struct {
+	most   int64
+	steady int64 // nine looks in ten saw less: without the moments in which the collector lags behind a busy machine
+}
+
+// watchMemory looks at a process's memory every 25 ms until stop is closed.
+func watchMemory(pid int, stop <-chan struct{}) memory {
 	ticker := time.NewTicker(25 * time.Millisecond)
 	defer ticker.Stop()
+	var seen []int64
 	for {
 		if data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status"); err == nil {
 			for line := range strings.Lines(string(data)) {
 				if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
 					if kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64); err == nil {
-						most = max(most, kib<<10)
+						seen = append(seen, kib<<10)
 					}
 				}
 			}
 		}
 		select {
 		case <-stop:
-			return most
+			if len(seen) == 0 {
+				return memory{}
+			}
+			slices.Sort(seen)
+			return memory{most: seen[len(seen)-1], steady: seen[(len(seen)-1)*9/10]}
 		case <-ticker.C:
 		}
 	}
