@@ -199,8 +199,9 @@ func TestAListingWithoutEndEnds(t *testing.T) {
 	platform := map[string]http.HandlerFunc{
 		"/fromdate": func(w http.ResponseWriter, r *http.Request) {
 			write(w, "["+rows(1000, func(id int64) string {
-				return fmt.Sprintf(`{"id":%d,"camera_id":1,"pose_id":1,"camera_azimuth":1.5,"is_wildfire":null,"started_at":"%[2]sT%02[3]d:00:00","last_seen_at":"%[2]sT23:00:00"}`,
-					id, r.URL.Query().Get("from_date"), 1+id%20)
+				day := r.URL.Query().Get("from_date")
+				return fmt.Sprintf(`{"id":%d,"camera_id":1,"pose_id":1,"camera_azimuth":1.5,"is_wildfire":null,"started_at":"%sT%02d:00:00","last_seen_at":"%sT23:00:00"}`,
+					id, day, 1+id%20, day)
 			})+"]")
 		},
 		"/detections": func(w http.ResponseWriter, r *http.Request) {
