@@ -208,6 +208,9 @@ func TestMemoryIsBounded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
+	if raceEnabled {
+		t.Skip("the race detector's shadow memory is not the program's")
+	}
 	sizes := []int{10, 40}
 	if os.Getenv("PYROBUNDLE_TORTURE") == "1" {
 		sizes = []int{200, 2000}

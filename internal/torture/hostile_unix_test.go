@@ -45,6 +45,15 @@ func newMeasuredStage(t *testing.T) *stage {
 	return s
 }
 
+// skipUnderRace keeps out what is about bounds of memory and time: the race detector has neither the program's memory nor
+// its pace, and a hundred thousand rows take it minutes.
+func skipUnderRace(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("bounds of memory and time mean nothing under the race detector")
+	}
+}
+
 // expectBounded fails the test if a run took more of the machine than it may.
 func expectBounded(t *testing.T, e ended) {
 	t.Helper()
@@ -135,6 +144,7 @@ var annotationRoutes = []string{"/auth/login", "/openapi.json", "/sequences/", "
 // TestHostileAnswersCostNoMoreThanTheyMay: whatever route answers with a bomb, a stream without end or JSON of a million
 // levels, the run ends soon, within memory, with an error that says so, and leaves an intact bundle.
 func TestHostileAnswersCostNoMoreThanTheyMay(t *testing.T) {
+	skipUnderRace(t)
 	t.Parallel()
 	answers := map[string]http.HandlerFunc{"bomb": bomb, "endless": endless, "deep": deep}
 	for name, answer := range answers {
@@ -175,6 +185,7 @@ func TestHostileAnswersCostNoMoreThanTheyMay(t *testing.T) {
 
 // TestAListingWithoutEndEnds: every page is full, with rows that were never shown before.
 func TestAListingWithoutEndEnds(t *testing.T) {
+	skipUnderRace(t)
 	t.Parallel()
 	var mu sync.Mutex
 	next := int64(1_000_000)

@@ -53,15 +53,15 @@ func (c *canaries) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		requests++
-		echo := requests%9 == 0
+		number := requests
 		mu.Unlock()
 		if token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); token != "" {
 			c.add(token, "a token")
 		}
-		if echo {
+		if number%9 == 0 {
 			body, _ := io.ReadAll(io.LimitReader(r.Body, 2000)) // of a test's own request
 			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader([]int{http.StatusInternalServerError, http.StatusServiceUnavailable}[requests%2])
+			w.WriteHeader([]int{http.StatusInternalServerError, http.StatusServiceUnavailable}[number%2])
 			detail := fmt.Sprintf("token=%s for %s with %q from %v", r.Header.Get("Authorization"), r.URL, body, r.Header)
 			text, _ := json.Marshal(map[string]string{"detail": detail}) // of strings
 			_, _ = w.Write(text)
