@@ -27,6 +27,7 @@ type Config struct {
 	BytesPerSecond  int64           // what downloads are limited to, for the estimate of a dry run; 0: not limited
 	Now             func() time.Time
 	Log             *slog.Logger
+	Completed       func(s store.Sequence)                  // of each sequence, of any day, that is complete since this Run; may be nil; concurrent
 	Progress        func(unit string, done, expected int64) // deltas; units: "days" (listed), "sequences" (of those days), "images", "bytes"; may be nil; concurrent
 }
 
@@ -60,6 +61,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if c.Completed == nil {
+		c.Completed = func(store.Sequence) {}
 	}
 	if c.Progress == nil {
 		c.Progress = func(string, int64, int64) {}

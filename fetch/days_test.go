@@ -156,7 +156,7 @@ func TestAnotherOrganizationsAccountLeavesWhatItCannotSee(t *testing.T) {
 	p.organization = 3
 	result := b.fetch(config())
 	wantNoProblems(t, result)
-	if !slices.Equal(result.Completed, []int64{61}) || result.Gone != 0 {
+	if !slices.Equal(result.completed, []int64{61}) || result.Gone != 0 {
 		t.Errorf("result %+v", result)
 	}
 	p.organization = 2
@@ -164,7 +164,7 @@ func TestAnotherOrganizationsAccountLeavesWhatItCannotSee(t *testing.T) {
 	cfg.From, cfg.To = "2026-08-10", "2026-08-10"
 	result = b.fetch(cfg)
 	wantNoProblems(t, result)
-	if !slices.Equal(result.Completed, []int64{41}) {
+	if !slices.Equal(result.completed, []int64{41}) {
 		t.Errorf("the first account's failures are forgotten: %+v", result)
 	}
 }
@@ -175,7 +175,7 @@ func TestAdministratorMirrorsEveryOrganization(t *testing.T) {
 	p.sequence(41, 1, started(firstDay, 0), 1)
 	p.sequence(61, 6, started(firstDay, 0), 1)
 	b := newBundle(t, p)
-	if result := b.fetch(config()); !slices.Equal(result.Completed, []int64{41, 61}) {
+	if result := b.fetch(config()); !slices.Equal(result.completed, []int64{41, 61}) {
 		t.Errorf("result %+v", result)
 	}
 }
@@ -190,15 +190,15 @@ func TestSequencesAndMaxSequencesSelect(t *testing.T) {
 	cfg.Sequences = []int64{43, 51, 777}
 	result := newBundle(t, p).fetch(cfg)
 	wantOneProblem(t, result, store.Incomplete, "sequence 777", "not in the listings")
-	if !slices.Equal(result.Completed, []int64{43, 51}) {
-		t.Errorf("completed %v", result.Completed)
+	if !slices.Equal(result.completed, []int64{43, 51}) {
+		t.Errorf("completed %v", result.completed)
 	}
 	cfg = config()
 	cfg.MaxSequences = 4
 	for range 3 { // always the same ones
 		result = newBundle(t, p).fetch(cfg)
-		if !slices.Equal(result.Completed, []int64{43, 44, 45, 46}) || result.LeftOut != 3 {
-			t.Errorf("completed %v, %d left out", result.Completed, result.LeftOut)
+		if !slices.Equal(result.completed, []int64{43, 44, 45, 46}) || result.LeftOut != 3 {
+			t.Errorf("completed %v, %d left out", result.completed, result.LeftOut)
 		}
 	}
 }

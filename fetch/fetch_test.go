@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,8 +44,21 @@ func newBundle(t *testing.T, p *fakePlatform) *bundle {
 	return &bundle{t: t, path: filepath.Join(t.TempDir(), "b.bundle"), p: p}
 }
 
-func (b *bundle) try(ctx context.Context, cfg fetch.Config) (fetch.Result, error) {
+// fetched is a Run's Result, and the ids of the sequences that it completed.
+type fetched struct {
+	fetch.Result
+	completed []int64
+}
+
+func (b *bundle) try(ctx context.Context, cfg fetch.Config) (fetched, error) {
 	b.t.Helper()
+	var mu sync.Mutex
+	var completed []int64
+	cfg.Completed = func(s store.Sequence) {
+		mu.Lock()
+		defer mu.Unlock()
+		completed = append(completed, s.ID)
+	}
 	client := b.p.dial(b.t)
 	dst, err := store.OpenWriter(b.t.Context(), b.path, store.WriteOptions{Source: client.Source()})
 	if err != nil {
@@ -54,10 +68,11 @@ func (b *bundle) try(ctx context.Context, cfg fetch.Config) (fetch.Result, error
 	if err := dst.Close(); err != nil {
 		b.t.Fatal(err)
 	}
-	return result, err
+	slices.Sort(completed)
+	return fetched{result, completed}, err
 }
 
-func (b *bundle) fetch(cfg fetch.Config) fetch.Result {
+func (b *bundle) fetch(cfg fetch.Config) fetched {
 	b.t.Helper()
 	result, err := b.try(b.t.Context(), cfg)
 	if err != nil {
@@ -122,14 +137,14 @@ func lines(problems []store.Problem) []string {
 	return lines
 }
 
-func wantNoProblems(t *testing.T, result fetch.Result) {
+func wantNoProblems(t *testing.T, result fetched) {
 	t.Helper()
 	if len(result.Problems) > 0 {
 		t.Fatalf("problems: %s", strings.Join(lines(result.Problems), "\n"))
 	}
 }
 
-func wantOneProblem(t *testing.T, result fetch.Result, class store.Class, parts ...string) {
+func wantOneProblem(t *testing.T, result fetched, class store.Class, parts ...string) {
 	t.Helper()
 	got := lines(result.Problems)
 	if len(got) != 1 {
@@ -165,10 +180,9 @@ func TestRunMirrorsDays(t *testing.T) {
 		Sequences:  fetch.Sequences{Total: 3, Successful: 3, New: 3},
 		Detections: 6,
 		Images:     fetch.Images{Total: 6, Downloaded: 6, Bytes: result.Images.Bytes},
-		Completed:  []int64{41, 42, 43},
 		Problems:   []store.Problem{},
 	}
-	if diff := cmp.Diff(want, result); diff != "" {
+	if diff := cmp.Diff(want, result.Result); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
 	b.intact()
@@ -239,7 +253,7 @@ func TestRerunWithNothingNewListsTheDaysAndWritesNothing(t *testing.T) {
 	cfg.Now = func() time.Time { return noon().Add(time.Hour) }
 	result := b.fetch(cfg)
 	wantNoProblems(t, result)
-	if result.Sequences.Unchanged != 20 || len(result.Completed) != 0 || result.Images.Reused != 40 || result.Images.Downloaded != 0 {
+	if result.Sequences.Unchanged != 20 || len(result.completed) != 0 || result.Images.Reused != 40 || result.Images.Downloaded != 0 {
 		t.Errorf("result %+v", result)
 	}
 	if n := p.asked("/sequences/"); n != 2 {
@@ -268,7 +282,7 @@ func TestRerunRefreshesAChangedDocumentWithoutListingDetections(t *testing.T) {
 	p.set(41, "is_wildfire", "wildfire_smoke")
 	p.forgetRequests()
 	result := b.fetch(config())
-	if result.Sequences.Updated != 1 || !slices.Equal(result.Completed, []int64{41}) {
+	if result.Sequences.Updated != 1 || !slices.Equal(result.completed, []int64{41}) {
 		t.Errorf("result %+v", result)
 	}
 	if n := p.asked("/detections"); n != 0 {
@@ -343,7 +357,7 @@ func TestE1_FailingDayIsAProblemAndTheOthersGoOn(t *testing.T) {
 	b := newBundle(t, p)
 	result := b.fetch(config())
 	wantOneProblem(t, result, store.Failed, "day 2026-08-01", "500")
-	if result.Days != 1 || !slices.Equal(result.Completed, []int64{42}) {
+	if result.Days != 1 || !slices.Equal(result.completed, []int64{42}) {
 		t.Errorf("result %+v", result)
 	}
 
@@ -352,8 +366,8 @@ func TestE1_FailingDayIsAProblemAndTheOthersGoOn(t *testing.T) {
 	cfg.From = secondDay // the failure is of another day than those asked for
 	result = b.fetch(cfg)
 	wantNoProblems(t, result)
-	if !slices.Equal(result.Completed, []int64{41}) {
-		t.Errorf("completed %v, want 41 of the day that failed before", result.Completed)
+	if !slices.Equal(result.completed, []int64{41}) {
+		t.Errorf("completed %v, want 41 of the day that failed before", result.completed)
 	}
 }
 
@@ -387,8 +401,8 @@ func TestE2_ErrorBodyIsNoData(t *testing.T) {
 			if len(result.Problems) != 1 || result.Problems[0].SequenceID != 41 {
 				t.Fatalf("problems %v, want one of sequence 41", lines(result.Problems))
 			}
-			if !slices.Contains(result.Completed, 42) {
-				t.Errorf("completed %v, want 42", result.Completed)
+			if !slices.Contains(result.completed, 42) {
+				t.Errorf("completed %v, want 42", result.completed)
 			}
 		})
 	}

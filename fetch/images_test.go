@@ -75,7 +75,7 @@ func TestFailedImageIsRetriedWhateverDaysAreAskedFor(t *testing.T) {
 	b := newBundle(t, p)
 	result := b.fetch(config())
 	wantOneProblem(t, result, store.Failed, "image 41/"+key, "503")
-	if result.Sequences.Failed != 1 || len(result.Completed) != 0 || b.record(41).Coverage.Complete {
+	if result.Sequences.Failed != 1 || len(result.completed) != 0 || b.record(41).Coverage.Complete {
 		t.Errorf("result %+v", result)
 	}
 	p.intercept(nil)
@@ -84,7 +84,7 @@ func TestFailedImageIsRetriedWhateverDaysAreAskedFor(t *testing.T) {
 	cfg.From, cfg.To = "2026-08-10", "2026-08-10"
 	result = b.fetch(cfg)
 	wantNoProblems(t, result)
-	if !slices.Equal(result.Completed, []int64{41}) || result.Images.Downloaded != 1 || p.asked("image ") != 1 {
+	if !slices.Equal(result.completed, []int64{41}) || result.Images.Downloaded != 1 || p.asked("image ") != 1 {
 		t.Errorf("result %+v", result)
 	}
 }

@@ -19,7 +19,6 @@ type Result struct {
 	LeftOut    int             // by MaxSequences
 	Gone       int             // sequences that the bundle keeps and the platform does not show any more
 	Problems   []store.Problem // what this Run met, and what the bundle has on record that is not another account's
-	Completed  []int64         // ids of the new and updated sequences that this Run brought to completion, of any day
 }
 
 // Sequences count sequences. Successful + Failed = Total; New + Updated + Unchanged = Successful. A sequence with an image
@@ -55,7 +54,6 @@ func (r *run) summary() Result {
 	r.tally.mu.Lock()
 	defer r.tally.mu.Unlock()
 	result := r.tally.result
-	result.Completed = slices.Sorted(slices.Values(result.Completed))
 	result.Unloadable = slices.Clone(result.Unloadable)
 	slices.SortFunc(result.Unloadable, byIdentity)
 	result.Problems = slices.DeleteFunc(r.ledger.all(), func(p store.Problem) bool { return !r.concerns(p) })

@@ -213,15 +213,15 @@ func (r *run) account(d *draft, changed, failed bool) {
 		}
 		if !failed {
 			sequences.Successful++
-			if changed {
-				result.Completed = append(result.Completed, id)
-			}
 		}
 		result.Detections += int64(len(d.record.Detections))
 		if reason != "" {
 			result.Unloadable = append(result.Unloadable, r.sequenceProblem(store.Incomplete, id, reason))
 		}
 	})
+	if changed && !failed {
+		r.cfg.Completed(d.record.Sequence)
+	}
 	r.cfg.Log.Debug("sequence", "id", id, "fetch", became, "listed", d.listed,
 		"detections", len(d.record.Detections), "frames", len(d.record.Frames), "problems", len(d.problems))
 }

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -133,15 +135,40 @@ type importRun struct {
 	target   load.Target
 	load     load.Config
 
-	fetched mirrored
-	loaded  load.Result
+	elsewhere elsewhere
+	fetched   mirrored
+	loaded    load.Result
 }
+
+// elsewhere collects the sequences that a fetch completed outside of the days asked for: what earlier runs left. Those of
+// the days themselves need no memory, however many they are.
+type elsewhere struct {
+	mu  sync.Mutex
+	ids map[int64]bool
+}
+
+func (e *elsewhere) add(id int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.ids == nil {
+		e.ids = map[int64]bool{}
+	}
+	e.ids[id] = true
+}
+
+// all returns the ids in order; nothing is added any more.
+func (e *elsewhere) all() []int64 { return slices.Sorted(maps.Keys(e.ids)) }
 
 // run fetches, then loads the range, and what this fetch completed outside of it. A platform that goes away in the middle does
 // not keep back what it has given.
 func (r *importRun) run(ctx context.Context) (err error) {
 	fetching := r.app.progress(r.opts.output, r.load.Log, "fetch", "sequences")
 	r.mirror.config.Progress = fetching.add
+	r.mirror.config.Completed = func(s store.Sequence) {
+		if day := store.DayOf(s.StartedAt.Time); day < r.load.Query.From || day > r.load.Query.To {
+			r.elsewhere.add(s.ID)
+		}
+	}
 	r.fetched, err = r.mirror.run(ctx, r.accounts)
 	fetching.finish()
 	if err != nil && !platformsFault(err) {
@@ -167,13 +194,9 @@ func (r *importRun) loadFetched(ctx context.Context) error {
 	if r.loaded, err = load.Run(ctx, bundle, r.target, r.load); err != nil {
 		return err
 	}
-	elsewhere, err := outside(ctx, bundle, r.load.Query, r.fetched.Completed)
-	if err != nil {
-		return err
-	}
-	if len(elsewhere) > 0 {
-		r.load.Query = store.Query{IDs: elsewhere}
-		loading.add("sequences", 0, int64(len(elsewhere)))
+	if ids := r.elsewhere.all(); len(ids) > 0 {
+		r.load.Query = store.Query{IDs: ids}
+		loading.add("sequences", 0, int64(len(ids)))
 		more, err := load.Run(ctx, bundle, r.target, r.load)
 		joinLoads(&r.loaded, more)
 		if err != nil {
@@ -214,24 +237,6 @@ type previewed struct{ *fetch.Preview }
 // StatImage finds none; a dry run asks for none.
 func (previewed) StatImage(context.Context, store.Hash) (store.Image, error) {
 	return store.Image{}, store.ErrNotFound
-}
-
-// outside returns the ids whose sequences the query does not select.
-func outside(ctx context.Context, bundle *store.Bundle, q store.Query, ids []int64) ([]int64, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	var found []int64
-	for summary, err := range bundle.Summaries(ctx, store.Query{IDs: ids}) {
-		if err != nil {
-			return nil, err
-		}
-		day := store.DayOf(summary.StartedAt)
-		if day < q.From || day > q.To || (len(q.IDs) > 0 && !slices.Contains(q.IDs, summary.ID)) {
-			found = append(found, summary.ID)
-		}
-	}
-	return found, nil
 }
 
 // countAbsent counts the sequences that could not even be fetched: to the user of import they have failed like the others.

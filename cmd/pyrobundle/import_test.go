@@ -13,11 +13,20 @@ import (
 	"pyrobundle/store"
 )
 
-// A platform that goes away in the middle ends the fetch, not the import: what it has given is loaded, and the exit code
-// says that it was not all.
-func TestImportLoadsWhatADyingPlatformHasGiven(t *testing.T) {
-	dir := t.TempDir()
-	world := filepath.Join(dir, "world.bundle")
+// importing is the synthetic world behind a platform that misbehaves, and an annotation API.
+type importing struct {
+	dir      string
+	platform *httptest.Server
+	api      *sandbox.AnnotationAPI
+	target   *httptest.Server
+}
+
+// newImporting hands every request of the platform to misbehave first, which tells whether it has answered.
+func newImporting(t *testing.T, misbehave func(http.ResponseWriter, *http.Request) bool) *importing {
+	t.Helper()
+	i := &importing{dir: t.TempDir(), api: sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{})}
+	t.Setenv("XDG_STATE_HOME", i.dir)
+	world := filepath.Join(i.dir, "world.bundle")
 	if err := sandbox.WriteBundle(t.Context(), world, sandbox.WorldOptions{ImageBytes: smallImage}); err != nil {
 		t.Fatal(err)
 	}
@@ -25,35 +34,48 @@ func TestImportLoadsWhatADyingPlatformHasGiven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = served.Close() }()
-
-	var images atomic.Int64
+	t.Cleanup(func() { _ = served.Close() })
 	living := serve.New(served, serve.Options{})
-	platform := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	i.platform = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !misbehave(w, r) {
+			living.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(i.platform.Close)
+	i.target = httptest.NewServer(i.api)
+	t.Cleanup(i.target.Close)
+	return i
+}
+
+func (i *importing) run(t *testing.T, from, to string) outcome {
+	t.Helper()
+	env := map[string]string{
+		"PLATFORM_LOGIN": "admin", "PLATFORM_PASSWORD": serve.DefaultPassword,
+		"PLATFORM_ADMIN_LOGIN": "admin", "PLATFORM_ADMIN_PASSWORD": serve.DefaultPassword,
+	}
+	return pyrobundle(t, env, "import", "--date-from", from, "--date-end", to, "--bundle", filepath.Join(i.dir, "b"),
+		"--url-api-platform", i.platform.URL, "--url-api-annotation", i.target.URL,
+		"--max-workers", "4", "--retry-for", "50ms", "--detections-limit", "0")
+}
+
+// A platform that goes away in the middle ends the fetch, not the import: what it has given is loaded, and the exit code
+// says that it was not all.
+func TestImportLoadsWhatADyingPlatformHasGiven(t *testing.T) {
+	var images atomic.Int64
+	i := newImporting(t, func(_ http.ResponseWriter, r *http.Request) bool {
 		if strings.HasPrefix(r.URL.Path, "/storage/") {
 			images.Add(1)
 		}
 		if images.Load() > 150 { // of 272; the platform and its storage are gone for good
 			panic(http.ErrAbortHandler)
 		}
-		living.ServeHTTP(w, r)
-	}))
-	defer platform.Close()
-	api := sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{})
-	annotation := httptest.NewServer(api)
-	defer annotation.Close()
-
-	t.Setenv("XDG_STATE_HOME", dir)
-	env := map[string]string{
-		"PLATFORM_LOGIN": "admin", "PLATFORM_PASSWORD": serve.DefaultPassword,
-		"PLATFORM_ADMIN_LOGIN": "admin", "PLATFORM_ADMIN_PASSWORD": serve.DefaultPassword,
-	}
-	got := pyrobundle(t, env, "import", "--date-from", "2026-08-01", "--date-end", "2026-08-05", "--bundle", filepath.Join(dir, "b"),
-		"--url-api-platform", platform.URL, "--url-api-annotation", annotation.URL, "--max-workers", "4", "--retry-for", "50ms", "--detections-limit", "0")
+		return false
+	})
+	got := i.run(t, "2026-08-01", "2026-08-05")
 	if got.code == exitDone {
 		t.Errorf("exit code 0 of an import whose platform died:\n%s%s", got.stdout, got.stderr)
 	}
-	annotated := len(api.Annotations())
+	annotated := len(i.api.Annotations())
 	if annotated == 0 || annotated >= 14 {
 		t.Errorf("%d sequences annotated, want some and not all:\n%s%s", annotated, got.stdout, got.stderr)
 	}
@@ -65,5 +87,32 @@ func TestImportLoadsWhatADyingPlatformHasGiven(t *testing.T) {
 	}
 	if !strings.HasSuffix(got.stderr, "what was done is kept: run it again when it answers\n") {
 		t.Errorf("stderr does not end with what to do next:\n%s", got.stderr)
+	}
+}
+
+// What an earlier fetch failed at is fetched by the import of another day, and loaded by it too.
+func TestImportLoadsWhatItCompletedOfOtherDays(t *testing.T) {
+	var failing atomic.Bool
+	i := newImporting(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if failing.Load() && r.FormValue("from_date") == "2026-08-01" {
+			http.Error(w, "down for maintenance", http.StatusInternalServerError)
+			return true
+		}
+		return false
+	})
+	failing.Store(true)
+	if got := i.run(t, "2026-08-01", "2026-08-01"); got.code != exitFailures || len(i.api.Sequences()) != 0 {
+		t.Fatalf("import of a day that cannot be listed: %+v", got)
+	}
+	failing.Store(false)
+	if got := i.run(t, "2026-08-02", "2026-08-02"); got.code != exitDone {
+		t.Fatalf("import of the next day: %+v", got)
+	}
+	loaded := map[store.Day]int{}
+	for _, s := range i.api.Sequences() {
+		loaded[store.DayOf(s.RecordedAt)]++
+	}
+	if loaded["2026-08-01"] == 0 || loaded["2026-08-02"] == 0 || len(loaded) != 2 {
+		t.Errorf("sequences loaded by day: %v, want those of the day that failed before, too", loaded)
 	}
 }

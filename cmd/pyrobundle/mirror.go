@@ -257,7 +257,6 @@ func (s *mirrored) join(r fetch.Result) {
 	s.Gone += r.Gone
 	s.Unloadable = append(s.Unloadable, r.Unloadable...)
 	s.Problems = joinProblems(s.Problems, r.Problems)
-	s.Completed = append(s.Completed, r.Completed...)
 	if r.Estimate != nil {
 		if s.Estimate == nil {
 			s.Estimate = &fetch.Estimate{}
