@@ -30,18 +30,21 @@ const DefaultPassword = "pyrobundle"
 type Account struct {
 	Login, Password string
 	Scope           string // ScopeAdmin, ScopeAgent or ScopeUser; empty: ScopeAdmin where OrganizationID is 0, else ScopeUser
-	OrganizationID  int64  // whose cameras and sequences it sees; of no matter to an administrator of a current platform
+	OrganizationID  int64  // whose cameras and sequences it sees; an administrator lists those of all, under OldPlatform only with 0
 }
 
-// DefaultAccounts are the accounts of a handler that was given none: "admin", who sees everything, and "org-<id>" for each
-// organization that the bundle has or whose cameras it has, all with DefaultPassword.
+// DefaultAccounts are the accounts of a handler that was given none: "admin", an administrator, and "org-<id>" for each
+// organization that the bundle has or whose cameras it has, all with DefaultPassword. As on the platform the administrator
+// belongs to an organization: the lowest of these, or 1 where there is none.
 func DefaultAccounts(ctx context.Context, bundle *store.Bundle) ([]Account, error) {
 	ids := map[int64]bool{}
 	for o, err := range bundle.Organizations(ctx) {
 		if err != nil {
 			return nil, fmt.Errorf("read organizations: %w", err)
 		}
-		ids[o.ID] = true
+		if o.ID > 0 {
+			ids[o.ID] = true
+		}
 	}
 	for c, err := range bundle.Cameras(ctx) {
 		if err != nil {
@@ -51,8 +54,11 @@ func DefaultAccounts(ctx context.Context, bundle *store.Bundle) ([]Account, erro
 			ids[c.OrganizationID] = true
 		}
 	}
-	accounts := []Account{{Login: "admin", Password: DefaultPassword, Scope: ScopeAdmin}}
-	for _, id := range slices.Sorted(maps.Keys(ids)) {
+	known := slices.Sorted(maps.Keys(ids))
+	accounts := []Account{{
+		Login: "admin", Password: DefaultPassword, Scope: ScopeAdmin, OrganizationID: append(known, 1)[0],
+	}}
+	for _, id := range known {
 		accounts = append(accounts, Account{
 			Login: "org-" + strconv.FormatInt(id, 10), Password: DefaultPassword, Scope: ScopeUser, OrganizationID: id,
 		})

@@ -57,12 +57,66 @@ func TestDefaultAccountsCoverOrganizationsKnownByCamerasAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []Account{
-		{"admin", DefaultPassword, ScopeAdmin, 0},
+		{"admin", DefaultPassword, ScopeAdmin, 5},
 		{"org-5", DefaultPassword, ScopeUser, 5},
 		{"org-7", DefaultPassword, ScopeUser, 7},
 	}
 	if diff := cmp.Diff(want, accounts); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestDefaultAdministratorBelongsToAnOrganization(t *testing.T) {
+	accounts, err := DefaultAccounts(t.Context(), worldOf(store.Source{}).open(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Account{{"admin", DefaultPassword, ScopeAdmin, 1}}, accounts); diff != "" {
+		t.Errorf("of an empty bundle: %s", diff)
+	}
+	c := serveBundle(t, recordedBundle(t), Options{OldPlatform: true}).as("admin")
+	if got := c.list(fromDate + "2026-08-04&limit=1000"); len(got) != 0 {
+		t.Errorf("an old platform lists organization 1 alone, which has no cameras: %v", ids(got))
+	}
+	if got := c.get("/api/v1/sequences/1"); got.status != http.StatusOK {
+		t.Errorf("single objects of others: %s", got)
+	}
+}
+
+func TestLoginFormIsReadLeniently(t *testing.T) {
+	for _, tc := range []struct{ body, password string }{
+		{"username=me&password=100%", "100%"},
+		{"username=me&password=a;b", "a;b"},
+		{"username=me&password=%zz", "%zz"},
+		{"username=me&password=%4", "%4"},
+		{"username=me&password=%%41", "%A"},
+		{"username=me&password=a+b%2B", "a b+"},
+		{"username=me&password=a=b", "a=b"},
+		{"&user%6eame=x&username=me&&password=first&password=%C3%A4&", "ä"},
+	} {
+		platform := serveBundle(t, recordedBundle(t), Options{Accounts: []Account{{Login: "me", Password: tc.password}}})
+		for _, contentType := range []string{"application/x-www-form-urlencoded", "Application/X-WWW-Form-URLencoded;;;x"} {
+			if got := platform.do(http.MethodPost, "/api/v1/login/creds", contentType, tc.body); got.status != http.StatusOK {
+				t.Errorf("%s as %s: %s", tc.body, contentType, got)
+			}
+		}
+	}
+}
+
+// Tests wrap the handler, and look at forms in passing.
+func TestLoginAfterAnotherHandlerHasParsedTheForm(t *testing.T) {
+	handler := New(recordedBundle(t), Options{})
+	platform := serveHandler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = r.FormValue("from_date")
+		handler.ServeHTTP(w, r)
+	}))
+	body := "--x\r\nContent-Disposition: form-data; name=\"username\"\r\n\r\nadmin\r\n" +
+		"--x\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\n" + DefaultPassword + "\r\n--x--\r\n"
+	if got := platform.do(http.MethodPost, "/api/v1/login/creds", "multipart/form-data; boundary=x", body); got.status != http.StatusOK {
+		t.Errorf("multipart form: %s", got)
+	}
+	if got := platform.as("org-2").get("/api/v1/login/validate"); got.status != http.StatusOK {
+		t.Errorf("URL-encoded form: %s", got)
 	}
 }
 
@@ -72,6 +126,9 @@ func TestMultipartLogin(t *testing.T) {
 		"--x\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\n" + DefaultPassword + "\r\n--x--\r\n"
 	if got := platform.do(http.MethodPost, "/api/v1/login/creds", "multipart/form-data; boundary=x", body); got.status != http.StatusOK {
 		t.Errorf("multipart form: %s", got)
+	}
+	if got := platform.do(http.MethodPost, "/api/v1/login/creds?x=%zz", "multipart/form-data; boundary=x", body); got.status != http.StatusOK {
+		t.Errorf("beside a query that is none: %s", got)
 	}
 	if got := platform.do(http.MethodPost, "/api/v1/login/creds", "multipart/form-data", body); got.status != http.StatusBadRequest {
 		t.Errorf("multipart form without boundary: %s", got)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"slices"
 
 	"pyrobundle/store"
@@ -44,15 +45,53 @@ type place struct{ detection, sequence int64 }
 // inside their sequences and has no such index; building it reads every sequence once.
 type detectionIndex []place
 
-// detections returns the index, built at the first call.
+// indexing is one building of the index. Once done is closed, index or err is there.
+type indexing struct {
+	done  chan struct{}
+	index detectionIndex
+	err   error
+}
+
+// detections returns the index. The first call begins to build it, on behalf of nobody in particular: clients that give up
+// sooner than it is there find it the next time. A building that failed is tried again by the next call.
 func (s *server) detections(ctx context.Context) (detectionIndex, error) {
-	s.whereMu.Lock()
-	defer s.whereMu.Unlock()
-	if s.where != nil {
-		return s.where, nil
+	s.indexMu.Lock()
+	building := s.indexing
+	if building == nil {
+		building = &indexing{done: make(chan struct{})}
+		s.indexing = building
+		go s.build(building)
 	}
+	s.indexMu.Unlock()
+	select {
+	case <-building.done:
+		return building.index, building.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for the index of detections: %w", ctx.Err())
+	}
+}
+
+// build fills in b. It ends by itself: it reads every sequence once and stops at the first that cannot be read, which in a
+// bundle that has been closed is the next one.
+func (s *server) build(b *indexing) {
+	defer close(b.done)
+	defer func() {
+		if v := recover(); v != nil {
+			b.err = fmt.Errorf("index detections: panic: %v\n%s", v, debug.Stack())
+		}
+		if b.err != nil {
+			s.indexMu.Lock()
+			s.indexing = nil
+			s.indexMu.Unlock()
+		}
+	}()
+	b.index, b.err = indexDetections(context.Background(), s.bundle)
+}
+
+// indexDetections reads the whole bundle.
+func indexDetections(ctx context.Context, bundle *store.Bundle) (detectionIndex, error) {
 	index := detectionIndex{}
-	for record, err := range s.bundle.Sequences(ctx, store.Query{}) {
+	for record, err := range bundle.Sequences(ctx, store.Query{}) {
 		if err != nil {
 			return nil, fmt.Errorf("index detections: %w", err)
 		}
@@ -64,8 +103,7 @@ func (s *server) detections(ctx context.Context) (detectionIndex, error) {
 	slices.Reverse(index)
 	slices.SortStableFunc(index, func(a, b place) int { return cmp.Compare(a.detection, b.detection) })
 	index = slices.CompactFunc(index, func(a, b place) bool { return a.detection == b.detection })
-	s.where = slices.Clip(index)
-	return s.where, nil
+	return slices.Clone(index), nil // without the room in which it grew
 }
 
 // find returns the sequence that holds a detection.

@@ -16,7 +16,7 @@ func cameraFields() []field {
 
 // listCameras answers GET /cameras/: by id, without those that are not trustable unless asked for (contract A.6).
 func (s *server) listCameras(c *call) error {
-	in := input{place: "query", values: c.r.URL.Query()}
+	in := c.query()
 	all := in.boolean("include_non_trustable", false)
 	if err := in.problems(); err != nil {
 		return err

@@ -53,7 +53,7 @@ func TestImagesBehindSignedURLs(t *testing.T) {
 	anonymous := client{t: t, base: c.base}
 
 	got := anonymous.get(signed)
-	if got.status != http.StatusOK || got.header.Get("Content-Type") != "image/jpeg" ||
+	if got.status != http.StatusOK || got.header.Get("Content-Type") != "binary/octet-stream" ||
 		got.header.Get("Content-Length") != fmt.Sprint(len(got.body)) || !bytes.Equal(got.body, picture(key, store.JPEG)) {
 		t.Fatalf("image: %d, %v, %d bytes", got.status, got.header, len(got.body))
 	}
@@ -155,8 +155,62 @@ func TestMissingImageShowsAtItsURLOnly(t *testing.T) {
 			wantXML(t, "missing", got, 404, "NoSuchKey")
 		}
 	}
-	if got := anonymous.get(rows[3]["url"].(string)); got.header.Get("Content-Type") != "image/png" {
-		t.Errorf("PNG answered as %s", got.header.Get("Content-Type"))
+	if got := anonymous.get(rows[3]["url"].(string)); got.header.Get("Content-Type") != "binary/octet-stream" || !isPNG(got.body) {
+		t.Errorf("PNG answered as %s, %d bytes", got.header.Get("Content-Type"), len(got.body))
+	}
+}
+
+func isPNG(data []byte) bool { return bytes.HasPrefix(data, []byte("\x89PNG")) }
+
+// One range is answered as S3 does; what is no range, or several, is answered whole.
+func TestRangeOfAnImage(t *testing.T) {
+	c := serveBundle(t, recordedBundle(t), Options{}).as("org-2")
+	row := c.list("/api/v1/sequences/1/detections?limit=1&desc=false")[0]
+	whole := picture(row["bucket_key"].(string), store.JPEG)
+	size := len(whole)
+	for _, tc := range []struct {
+		asked  string
+		status int
+		from   int
+		to     int
+	}{
+		{"bytes=0-15", 206, 0, 16},
+		{"bytes=10-10", 206, 10, 11},
+		{"bytes=100-", 206, 100, size},
+		{"bytes=-20", 206, size - 20, size},
+		{"bytes=-999999", 206, 0, size},
+		{fmt.Sprintf("bytes=%d-%d", size-1, size+1000), 206, size - 1, size},
+		{"", 200, 0, size},
+		{"bytes=0-1,3-4", 200, 0, size},
+		{"bytes=9-3", 200, 0, size},
+		{"bytes=a-b", 200, 0, size},
+		{"bytes=-", 200, 0, size},
+		{"bytes=5", 200, 0, size},
+		{"lines=0-1", 200, 0, size},
+		{fmt.Sprintf("bytes=%d-", size), 416, 0, 0},
+		{"bytes=999999-1000000", 416, 0, 0},
+		{"bytes=-0", 416, 0, 0},
+	} {
+		t.Run(tc.asked, func(t *testing.T) {
+			got := (client{t: t}).with("Range", tc.asked).get(row["url"].(string))
+			if tc.status == 416 {
+				wantXML(t, tc.asked, got, 416, "InvalidRange")
+				if !bytes.Contains(got.body, fmt.Appendf(nil, "<ActualObjectSize>%d</ActualObjectSize>", size)) {
+					t.Errorf("without the object's size: %s", got)
+				}
+				return
+			}
+			if got.status != tc.status || !bytes.Equal(got.body, whole[tc.from:tc.to]) {
+				t.Errorf("%d with %d bytes, want %d with those from %d to %d of %d", got.status, len(got.body), tc.status, tc.from, tc.to, size)
+			}
+			want := ""
+			if tc.status == 206 {
+				want = fmt.Sprintf("bytes %d-%d/%d", tc.from, tc.to-1, size)
+			}
+			if r := got.header.Get("Content-Range"); r != want {
+				t.Errorf("Content-Range %q, want %q", r, want)
+			}
+		})
 	}
 }
 

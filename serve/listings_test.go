@@ -64,6 +64,64 @@ func TestRiskScoreFiltersByConfidence(t *testing.T) {
 	}
 }
 
+// riskWorld has four sequences of organization 2 on a day: of max_conf 0.3, 0.5 and 0.9, and the newest without any.
+func riskWorld(t *testing.T) *world {
+	t.Helper()
+	w := worldOf(store.Source{})
+	must(t, w.organization(json.RawMessage(`{"id":2,"name":"o"}`)))
+	must(t, w.camera(json.RawMessage(`{"id":1,"organization_id":2,"name":"c"}`)))
+	for i, conf := range []string{"0.3", "0.5", "0.9", "null"} {
+		must(t, w.sequence(fmt.Appendf(nil, `{"id":%d,"camera_id":1,"started_at":"2026-08-01T10:0%d:00","last_seen_at":"2026-08-01T11:00:00","is_wildfire":null,"max_conf":%s}`, i+1, i, conf)))
+	}
+	return w
+}
+
+// Contract A.2, A.3: what has no max_conf is kept; an administrator's listing is filtered on an old platform only, and not
+// for one who belongs to no organization.
+func TestRiskFilter(t *testing.T) {
+	bundle := riskWorld(t).open(t)
+	accounts := []Account{
+		{Login: "user", Password: DefaultPassword, OrganizationID: 2},
+		{Login: "admin", Password: DefaultPassword, Scope: ScopeAdmin, OrganizationID: 2},
+		{Login: "all", Password: DefaultPassword, Scope: ScopeAdmin},
+	}
+	now := func() time.Time { return time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC) }
+	everything := []int64{4, 3, 2, 1}
+	for _, tc := range []struct {
+		login, class string
+		old          bool
+		want         []int64
+	}{
+		{"user", "very_low", false, []int64{4, 3}},
+		{"user", "low", false, []int64{4, 3, 2}},
+		{"user", "moderate", false, everything},
+		{"admin", "very_low", false, everything},
+		{"user", "very_low", true, []int64{4, 3}},
+		{"admin", "very_low", true, []int64{4, 3}},
+		{"all", "very_low", true, everything},
+	} {
+		c := serveBundle(t, bundle, Options{Accounts: accounts, OldPlatform: tc.old, Now: now}).as(tc.login)
+		for _, path := range []string{fromDate + "2026-08-01&risk_score=", "/api/v1/sequences/unlabeled/latest?risk_score="} {
+			if diff := cmp.Diff(tc.want, ids(c.list(path+tc.class))); diff != "" {
+				t.Errorf("%s, old platform %v, %s%s: %s", tc.login, tc.old, path, tc.class, diff)
+			}
+		}
+	}
+}
+
+func TestLatestUnlabeledAreFifteenAtMost(t *testing.T) {
+	w := worldOf(store.Source{})
+	must(t, w.camera(json.RawMessage(`{"id":1,"organization_id":2,"name":"c"}`)))
+	for i := 1; i <= 20; i++ {
+		must(t, w.sequence(fmt.Appendf(nil, `{"id":%d,"camera_id":1,"started_at":"2026-08-01T10:%02d:00","last_seen_at":"2026-08-01T11:00:00"}`, i, i)))
+	}
+	now := func() time.Time { return time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC) }
+	got := ids(serveBundle(t, w.open(t), Options{Now: now}).as("org-2").list("/api/v1/sequences/unlabeled/latest"))
+	if want := []int64{20, 19, 18, 17, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6}; !slices.Equal(want, got) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestDefaultLimitOfAListingIsFifteen(t *testing.T) {
 	w := worldOf(store.Source{})
 	must(t, w.organization(json.RawMessage(`{"id":2,"name":"o"}`)))

@@ -68,7 +68,7 @@ func mirrored(t *testing.T, c client, from, to store.Day) *store.Bundle {
 			for _, row := range c.list(path) {
 				key := row["bucket_key"].(string)
 				if got := (client{t: t}).get(row["url"].(string)); got.status == http.StatusOK {
-					w.images[key], w.png[key] = got.body, got.header.Get("Content-Type") == "image/png"
+					w.images[key], w.png[key] = got.body, isPNG(got.body)
 				} else {
 					w.gone[key] = true
 				}

@@ -24,6 +24,9 @@ func TestOldPlatform(t *testing.T) {
 	if got := c.get("/api/v1/sequences/1/detections?desc=true&limit=2&offset=-3"); got.status != http.StatusOK {
 		t.Errorf("an unknown parameter is not validated: %s", got)
 	}
+	if got := c.get("/api/v1/sequences/1/detections?desc=true&limit=2&with_crop=maybe"); got.status != http.StatusOK {
+		t.Errorf("nor is with_crop: %s", got)
+	}
 	if row := c.list("/api/v1/sequences/1/detections?desc=false&limit=1&with_crop=true")[0]; slices.Contains(keys(row), "crop_url") {
 		t.Errorf("crops did not exist: %v", row)
 	}

@@ -21,6 +21,9 @@ func TestRecordedExchanges(t *testing.T) {
 		Accounts: []Account{{Login: "superadmin_login", Password: DefaultPassword, Scope: ScopeAdmin, OrganizationID: 1}},
 	})
 	admin := platform.as("superadmin_login")
+	if len(exchanges) < 10 {
+		t.Fatalf("%d recorded exchanges were read: the test shows nothing", len(exchanges))
+	}
 	for _, e := range exchanges {
 		query := url.Values{}
 		for name, value := range e.Query {
@@ -190,7 +193,7 @@ func TestProbes(t *testing.T) {
 		},
 		{
 			name: "validate as administrator", as: admin, path: "/api/v1/login/validate", status: 200,
-			want: `{"sub":1,"scopes":["admin"],"organization_id":0}`,
+			want: `{"sub":1,"scopes":["admin"],"organization_id":1}`,
 		},
 
 		{name: "no token", path: day, status: 401, want: detail("Not authenticated"), header: map[string]string{"WWW-Authenticate": "Bearer"}},
@@ -354,7 +357,6 @@ func TestProbes(t *testing.T) {
 		{name: "unknown route", as: alpha, path: "/api/v1/nope", status: 404, want: detail("Not Found")},
 		{name: "unknown route without token", path: "/api/v1/nope", status: 404, want: detail("Not Found")},
 		{name: "root", path: "/", status: 404, want: detail("Not Found")},
-		{name: "alerts are not in a bundle", as: alpha, path: "/api/v1/alerts/all/fromdate?from_date=2026-08-01", status: 404, want: detail("Not Found")},
 		{name: "method of no route", as: alpha, method: "PUT", path: "/api/v1/sequences/1", status: 405, want: detail("Method Not Allowed")},
 		{name: "HEAD is not GET", as: alpha, method: "HEAD", path: "/api/v1/sequences/1", status: 405, header: map[string]string{"Allow": "GET"}},
 
@@ -376,10 +378,14 @@ func TestProbes(t *testing.T) {
 		{name: "deleting a sequence", as: admin, method: "DELETE", path: "/api/v1/sequences/1", status: 403, want: detail("A bundle is served read-only.")},
 		{name: "deleting a detection", as: admin, method: "DELETE", path: "/api/v1/detections/3", status: 403, want: detail("A bundle is served read-only.")},
 	}
-	// serveBundle would make another handler with other keys.
-	platform := serveHandler(t, handler)
+	askProbes(t, serveHandler(t, handler), probes) // serveBundle would make another handler with other keys
+}
+
+// askProbes asks the served recorded bundle and compares the answers.
+func askProbes(t *testing.T, platform client, probes []probe) {
+	t.Helper()
 	tokens := map[string]string{"": ""}
-	for _, login := range []string{admin, alpha, bravo} {
+	for _, login := range []string{"admin", "org-2", "org-3"} {
 		tokens[login] = platform.as(login).token
 	}
 	for _, p := range probes {

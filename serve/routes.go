@@ -10,11 +10,18 @@ import (
 type call struct {
 	w      http.ResponseWriter
 	r      *http.Request
-	caller claims // zero on routes that need no token
-	id     int64  // of the path, from 1; 0 on paths without one
+	caller claims  // zero on routes that need no token
+	id     int64   // the first of the path, from 1; 0 on paths without one
+	issues []issue // what is wrong with the path's ids; only a handler that reads more is called with any
 }
 
-// route is one operation of the platform. Its pattern has at most one variable segment, {name}, an id from 1.
+// query reads the request's query. What is wrong with the path comes first among its problems.
+func (c *call) query() input {
+	return input{place: "query", values: parsePairs(c.r.URL.RawQuery), issues: c.issues}
+}
+
+// route is one operation of the platform. The variable segments of its pattern, {name}, are ids from 1. What follows a
+// question mark says what else the handler reads: what is wrong there is answered together with what is wrong with the ids.
 type route struct {
 	method  string
 	pattern string
@@ -23,7 +30,8 @@ type route struct {
 }
 
 // routes are the operations that a bundle answers, in the order of contract part A. Writing ones are there to be refused
-// as read-only; what is missing altogether (alerts, users, webhooks) is answered 404 and logged.
+// as read-only; what is missing altogether (users, webhooks) is answered 404 and logged. Of two patterns that a path matches
+// the first counts.
 func routes() []route {
 	var (
 		anyone   = []string{ScopeUser, scopeCamera, ScopeAgent, ScopeAdmin}
@@ -49,6 +57,8 @@ func routes() []route {
 		{http.MethodPost, v1 + "/cameras/{camera_id}/token", admins, (*server).readOnly},
 		{http.MethodPatch, v1 + "/cameras/{camera_id}/location", admins, (*server).readOnly},
 		{http.MethodPatch, v1 + "/cameras/{camera_id}/name", admins, (*server).readOnly},
+		{http.MethodPatch, v1 + "/cameras/{camera_id}/trustable", admins, (*server).readOnly},
+		{http.MethodPatch, v1 + "/cameras/{camera_id}/device_config", admins, (*server).readOnly},
 
 		{http.MethodGet, v1 + "/poses/", cameras, (*server).readOnly},
 		{http.MethodPost, v1 + "/poses/", posers, (*server).readOnly},
@@ -57,7 +67,11 @@ func routes() []route {
 		{http.MethodDelete, v1 + "/poses/{pose_id}", admins, (*server).readOnly},
 		{http.MethodPatch, v1 + "/poses/{pose_id}/image", posers, (*server).readOnly},
 		{http.MethodGet, v1 + "/poses/{pose_id}/occlusion_masks", maskers, (*server).poseMasks},
+
+		{http.MethodPost, v1 + "/occlusion_masks/", labelers, (*server).readOnly},
 		{http.MethodGet, v1 + "/occlusion_masks/{mask_id}", labelers, (*server).mask},
+		{http.MethodPatch, v1 + "/occlusion_masks/{mask_id}", labelers, (*server).readOnly},
+		{http.MethodDelete, v1 + "/occlusion_masks/{mask_id}", labelers, (*server).readOnly},
 
 		{http.MethodGet, v1 + "/detections/", readers, (*server).listDetections},
 		{http.MethodPost, v1 + "/detections/", cameras, (*server).readOnly},
@@ -69,8 +83,18 @@ func routes() []route {
 		{http.MethodGet, v1 + "/sequences/all/fromdate", readers, (*server).sequencesOfDay},
 		{http.MethodGet, v1 + "/sequences/{sequence_id}", readers, (*server).sequence},
 		{http.MethodDelete, v1 + "/sequences/{sequence_id}", admins, (*server).readOnly},
-		{http.MethodGet, v1 + "/sequences/{sequence_id}/detections", readers, (*server).sequenceDetections},
-		{http.MethodPatch, v1 + "/sequences/{sequence_id}/label", labelers, (*server).label},
+		{http.MethodGet, v1 + "/sequences/{sequence_id}/detections?query", readers, (*server).sequenceDetections},
+		{http.MethodPatch, v1 + "/sequences/{sequence_id}/label?body", labelers, (*server).label},
+
+		{http.MethodGet, v1 + "/alerts/unlabeled/latest", readers, (*server).latestAlerts},
+		{http.MethodGet, v1 + "/alerts/unlabeled/latest/count", readers, (*server).countLatestAlerts},
+		{http.MethodGet, v1 + "/alerts/all/fromdate", readers, (*server).alertsOfDay},
+		{http.MethodGet, v1 + "/alerts/all/fromdate/count", readers, (*server).countAlertsOfDay},
+		{http.MethodGet, v1 + "/alerts/export", readers, (*server).exportAlerts},
+		{http.MethodGet, v1 + "/alerts/{alert_id}", readers, (*server).alert},
+		{http.MethodDelete, v1 + "/alerts/{alert_id}", admins, (*server).readOnly},
+		{http.MethodGet, v1 + "/alerts/{alert_id}/sequences?query", readers, (*server).alertSequences},
+		{http.MethodPost, v1 + "/alerts/{alert_id}/sequences/{sequence_id}/unmatch", labelers, (*server).readOnly},
 
 		{http.MethodGet, v1 + "/organizations/", admins, (*server).listOrganizations},
 		{http.MethodPost, v1 + "/organizations/", admins, (*server).readOnly},
@@ -80,36 +104,59 @@ func routes() []route {
 	}
 }
 
-// match compares path with the route's pattern. variable is the value of its variable segment, name that segment's name;
-// both are empty where the pattern has none.
-func (rt route) match(path string) (name, variable string, ok bool) {
-	pattern := rt.pattern
-	open := strings.IndexByte(pattern, '{')
-	if open < 0 {
-		return "", "", path == pattern
+// variable is a variable segment of a pattern, and what a path has there.
+type variable struct{ name, value string }
+
+// match compares path with the route's pattern, and returns its variable segments in their order.
+func (rt route) match(path string) (variables []variable, ok bool) {
+	pattern, _, _ := strings.Cut(rt.pattern, "?")
+	for {
+		before, rest, found := strings.Cut(pattern, "{")
+		if !found {
+			return variables, path == pattern
+		}
+		if path, ok = strings.CutPrefix(path, before); !ok {
+			return nil, false
+		}
+		name, tail, _ := strings.Cut(rest, "}")
+		value, _, _ := strings.Cut(path, "/")
+		if value == "" {
+			return nil, false
+		}
+		variables = append(variables, variable{name, value})
+		pattern, path = tail, path[len(value):]
 	}
-	name, tail, _ := strings.Cut(pattern[open+1:], "}")
-	rest, found := strings.CutPrefix(path, pattern[:open])
-	if !found {
-		return "", "", false
+}
+
+// readIDs reads the path's ids, and refuses them at once where nothing else is read.
+func (c *call) readIDs(rt route, variables []variable) error {
+	in := input{place: "path", values: url.Values{}}
+	for i, v := range variables {
+		in.values.Set(v.name, v.value)
+		if id := in.integer(v.name, 0, above(0)); i == 0 {
+			c.id = id
+		}
 	}
-	variable, found = strings.CutSuffix(rest, tail)
-	if !found || variable == "" || strings.Contains(variable, "/") {
-		return "", "", false
+	if strings.Contains(rt.pattern, "?") {
+		c.issues = in.issues
+		return nil
 	}
-	return name, variable, true
+	return in.problems()
 }
 
 // answer finds the operation and does it. In the platform's order: unknown path, method, token, scope, parameters, object,
 // organization.
 func (s *server) answer(w *recorder, r *http.Request) error {
+	if err := s.refuseStrangers(r); err != nil {
+		return err
+	}
 	path := r.URL.Path
 	if strings.HasPrefix(path, storagePrefix) {
 		return s.image(w, r)
 	}
 	var other *route // matches but for its method
 	for i, rt := range s.routes {
-		name, variable, ok := rt.match(path)
+		variables, ok := rt.match(path)
 		if !ok {
 			continue
 		}
@@ -126,12 +173,8 @@ func (s *server) answer(w *recorder, r *http.Request) error {
 				return err
 			}
 		}
-		if name != "" {
-			in := input{place: "path", values: url.Values{name: {variable}}}
-			c.id = in.integer(name, 0, above(0))
-			if err := in.problems(); err != nil {
-				return err
-			}
+		if err := c.readIDs(rt, variables); err != nil {
+			return err
 		}
 		return rt.handle(s, c)
 	}
@@ -156,7 +199,7 @@ func (s *server) otherSlash(r *http.Request) (string, bool) {
 		path = strings.TrimRight(r.URL.Path, "/")
 	}
 	for _, rt := range s.routes {
-		if _, _, ok := rt.match(path); ok {
+		if _, ok := rt.match(path); ok {
 			to := url.URL{Scheme: scheme(r), Host: r.Host, Path: path, RawQuery: r.URL.RawQuery}
 			return to.String(), true
 		}

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"pyrobundle/store"
@@ -29,41 +31,61 @@ func riskThreshold(class string) (float64, bool) {
 	}
 }
 
-// passesRisk reports whether s is listed. A bundle has no risk service, so without a class nothing is filtered; an
-// administrator's listing never is.
-func passesRisk(caller claims, class string, s store.Sequence) bool {
+// unscoped reports whether the caller lists every organization's sequences, and without risk filter (contract A.2): an
+// administrator, on an old platform one who belongs to no organization.
+func (s *server) unscoped(caller claims) bool {
+	return caller.admin() && (!s.options.OldPlatform || caller.OrganizationID == 0)
+}
+
+// passesRisk reports whether a sequence is listed on a day of the given class. A bundle has no risk service, so without a
+// class nothing is filtered; nor is what has no max_conf.
+func (s *server) passesRisk(caller claims, class string, sequence store.Sequence) bool {
 	threshold, ok := riskThreshold(class)
-	return caller.admin() || !ok || s.MaxConf == nil || *s.MaxConf >= threshold
+	return !ok || s.unscoped(caller) || sequence.MaxConf == nil || *sequence.MaxConf >= threshold
 }
 
 // visible restricts q to the sequences that the caller lists (contract A.2); ok is false where there can be none.
 func (s *server) visible(caller claims, q store.Query) (store.Query, bool) {
-	if caller.admin() && (!s.options.OldPlatform || caller.OrganizationID == 0) {
+	if s.unscoped(caller) {
 		return q, true
 	}
 	q.OrganizationID = caller.OrganizationID
 	return q, caller.OrganizationID > 0
 }
 
+// dayListing is what a listing of one day is asked for (contract A.3).
+type dayListing struct {
+	day           store.Day
+	limit, offset int64
+	class         string // of fire weather; empty: not given
+}
+
+func (c *call) dayListing() (dayListing, error) {
+	in := c.query()
+	l := dayListing{
+		day: in.day("from_date"), limit: in.integer("limit", defaultListing), offset: in.integer("offset", 0), class: in.riskScore(),
+	}
+	if err := in.problems(); err != nil {
+		return dayListing{}, err
+	}
+	if l.limit < 0 || l.offset < 0 {
+		return dayListing{}, fmt.Errorf("list a day: negative limit %d or offset %d", l.limit, l.offset) // the platform's 500
+	}
+	return l, nil
+}
+
 // sequencesOfDay answers GET /sequences/all/fromdate: the sequences that started on one UTC day, newest first.
 func (s *server) sequencesOfDay(c *call) error {
-	in := input{place: "query", values: c.r.URL.Query()}
-	day := in.day("from_date")
-	limit := in.integer("limit", defaultListing)
-	offset := in.integer("offset", 0)
-	class := in.riskScore()
-	if err := in.problems(); err != nil {
+	asked, err := c.dayListing()
+	if err != nil {
 		return err
 	}
-	if limit < 0 || offset < 0 {
-		return fmt.Errorf("list sequences: negative limit %d or offset %d", limit, offset) // the platform's 500
-	}
-	ids, err := s.listedIDs(c.r.Context(), c.caller, store.Query{From: day, To: day}, class)
+	ids, err := s.listedIDs(c.r.Context(), c.caller, store.Query{From: asked.day, To: asked.day}, asked.class)
 	if err != nil {
 		return err
 	}
 	slices.Reverse(ids)
-	from, to := page(len(ids), limit, offset)
+	from, to := page(len(ids), asked.limit, asked.offset)
 	answer := c.list()
 	for _, id := range ids[from:to] {
 		record, err := s.bundle.Sequence(c.r.Context(), id)
@@ -85,12 +107,12 @@ func (s *server) listedIDs(ctx context.Context, caller claims, q store.Query, cl
 		return nil, nil
 	}
 	var ids []int64
-	if _, filtered := riskThreshold(class); filtered && !caller.admin() {
+	if _, filtered := riskThreshold(class); filtered && !s.unscoped(caller) {
 		for record, err := range s.bundle.Sequences(ctx, q) {
 			if err != nil {
 				return nil, fmt.Errorf("read sequences: %w", err)
 			}
-			if passesRisk(caller, class, record.Sequence) {
+			if s.passesRisk(caller, class, record.Sequence) {
 				ids = append(ids, record.Sequence.ID)
 			}
 		}
@@ -108,7 +130,7 @@ func (s *server) listedIDs(ctx context.Context, caller claims, q store.Query, cl
 // latestUnlabeled answers GET /sequences/unlabeled/latest: those without label that started in the last 24 hours, at most
 // 15, newest first.
 func (s *server) latestUnlabeled(c *call) error {
-	in := input{place: "query", values: c.r.URL.Query()}
+	in := c.query()
 	class := in.riskScore()
 	if err := in.problems(); err != nil {
 		return err
@@ -121,7 +143,7 @@ func (s *server) latestUnlabeled(c *call) error {
 				return fmt.Errorf("read sequences: %w", err)
 			}
 			sequence := record.Sequence
-			if !sequence.StartedAt.After(since) || sequence.IsWildfire != nil || !passesRisk(c.caller, class, sequence) {
+			if !sequence.StartedAt.After(since) || sequence.IsWildfire != nil || !s.passesRisk(c.caller, class, sequence) {
 				continue
 			}
 			if len(latest) == defaultListing {
@@ -165,14 +187,17 @@ func (s *server) sequence(c *call) error {
 
 // sequenceDetections answers GET /sequences/{id}/detections: by created_at, each row with the URL of its image.
 func (s *server) sequenceDetections(c *call) error {
-	in := input{place: "query", values: c.r.URL.Query()}
+	in := c.query()
 	limit := in.integer("limit", 10, atLeast(1), atMost(100))
 	var offset int64
+	var withCrop bool
 	if !s.options.OldPlatform {
 		offset = in.integer("offset", 0, atLeast(0))
 	}
 	descending := in.boolean("desc", true)
-	withCrop := in.boolean("with_crop", false)
+	if !s.options.OldPlatform {
+		withCrop = in.boolean("with_crop", false)
+	}
 	if err := in.problems(); err != nil {
 		return err
 	}
@@ -209,19 +234,78 @@ func (s *server) sequenceDetections(c *call) error {
 
 // label answers PATCH /sequences/{id}/label: checked as the platform checks it, then refused.
 func (s *server) label(c *call) error {
-	var body struct {
-		IsWildfire *string `json:"is_wildfire"`
+	in := input{place: "body", issues: c.issues}
+	if err := in.readLabel(c.w, c.r); err != nil {
+		return err
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxForm))
-	if err == nil && json.Unmarshal(data, &body) == nil && body.IsWildfire != nil {
-		in := input{place: "body", values: map[string][]string{"is_wildfire": {*body.IsWildfire}}}
-		in.literal("is_wildfire", "enum", "wildfire_smoke", "other_smoke", "other")
-		if err := in.problems(); err != nil {
-			return err
-		}
+	if err := in.problems(); err != nil {
+		return err
 	}
 	if _, err := s.readSequence(c); err != nil {
 		return err
 	}
 	return s.readOnly(c)
+}
+
+// readLabel reads the body {"is_wildfire": …}. A body that is broken JSON is refused at once, whatever else is wrong.
+func (in *input) readLabel(w http.ResponseWriter, r *http.Request) error {
+	complain := func(kind, message string, value any) {
+		in.issues = append(in.issues, issue{Type: kind, Place: []any{in.place}, Message: message, Input: value})
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm))
+	if err != nil {
+		return refuse(http.StatusBadRequest, "There was an error parsing the body")
+	}
+	var body any = string(data) // as the platform takes what is not said to be JSON
+	if len(data) == 0 {
+		body = nil
+	} else if isJSON(r.Header.Get("Content-Type")) {
+		if body, err = decodeJSON(data); err != nil {
+			return err
+		}
+	}
+	switch fields := body.(type) {
+	case nil:
+		complain("missing", "Field required", nil)
+	case map[string]any:
+		value, ok := fields["is_wildfire"]
+		if !ok {
+			in.complain("is_wildfire", "missing", "Field required", body, nil)
+			break
+		}
+		given, _ := value.(string)
+		options := []string{"wildfire_smoke", "other_smoke", "other"}
+		if !slices.Contains(options, given) {
+			in.complain("is_wildfire", "enum", "Input should be "+alternatives(options), value,
+				map[string]any{"expected": alternatives(options)})
+		}
+	default:
+		complain("model_attributes_type", "Input should be a valid dictionary or object to extract fields from", body)
+	}
+	return nil
+}
+
+// isJSON reports whether a Content-Type is application/json or application/…+json.
+func isJSON(contentType string) bool {
+	kind, _, _ := strings.Cut(strings.ToLower(contentType), ";")
+	format, ok := strings.CutPrefix(strings.TrimSpace(kind), "application/")
+	return ok && (format == "json" || strings.HasSuffix(format, "+json"))
+}
+
+// decodeJSON reads one JSON value, number literals as they are. Where it is broken is said as the platform says it, what
+// is wrong there in Go's words.
+func decodeJSON(data []byte) (v any, err error) {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	var syntax *json.SyntaxError
+	if broken := json.Unmarshal(data, new(any)); errors.As(broken, &syntax) {
+		return nil, refuse(http.StatusUnprocessableEntity, []issue{{
+			Type: "json_invalid", Place: []any{"body", max(0, syntax.Offset-1)}, Message: "JSON decode error",
+			Input: struct{}{}, Context: map[string]any{"error": syntax.Error()},
+		}})
+	}
+	if err := decoder.Decode(&v); err != nil {
+		return nil, fmt.Errorf("decode body: %w", err)
+	}
+	return v, nil
 }

@@ -2,8 +2,8 @@
 //
 // It is an offline stand-in for any client of the platform, and the platform of this project's own tests. Status codes,
 // bodies, defaults, limits and orders are those of contract part A, so that a client written for the platform needs another
-// base URL and nothing else. What a bundle does not hold is not invented: alerts, users and occlusion masks are not there,
-// and nothing can be written.
+// base URL and nothing else. What a bundle does not hold is not invented: it answers as a platform without alerts and
+// occlusion masks, users are not there, and nothing can be written.
 //
 // Its one neighbour is store, whose documents it serves verbatim: a bundle fetched from a served bundle has its digest.
 package serve
@@ -39,8 +39,13 @@ type Options struct {
 
 	// OldPlatform serves as a server before detections had an offset (contract A.4, before 2026-06-02): offset is ignored,
 	// there are no crops, one frame without image makes a whole detections answer 404, and an administrator who belongs to
-	// an organization lists the sequences of that one only.
+	// an organization lists the sequences of that one only, through the risk filter.
 	OldPlatform bool
+
+	// LoopbackOnly refuses requests by another host name than localhost or a loopback address, with 421. Where anybody can
+	// log in because the accounts are known to all, a web page must not reach the bundle by a name of its own that resolves
+	// to this machine; its requests would be of the same origin, so that no rule of the browser's keeps it from reading.
+	LoopbackOnly bool
 
 	URLLifetime   time.Duration    // of signed image URLs, rounded up to a second; 0: 24 h
 	TokenLifetime time.Duration    // 0: 365 days
@@ -85,7 +90,7 @@ func newKey() []byte {
 	return key
 }
 
-// server is the handler. Beside the two lazily read parts, each behind its mutex, it is never written after New.
+// server is the handler. Beside what is read late, each part behind its mutex, it is never written after New.
 type server struct {
 	bundle    *store.Bundle
 	options   Options
@@ -98,8 +103,10 @@ type server struct {
 	accountsMu sync.Mutex
 	accounts   []Account // nil until the first login
 
-	whereMu sync.Mutex
-	where   detectionIndex // nil until the first question for a single detection
+	indexMu  sync.Mutex
+	indexing *indexing // nil until the first question for a single detection, and after a building that failed
+
+	alertsAsked sync.Once // the warning that there are none
 }
 
 // ServeHTTP answers one request and logs it.
@@ -113,7 +120,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.fail(rec, r, fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
 		}
 		s.log.LogAttrs(r.Context(), slog.LevelDebug, "request",
-			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("query", harmless(r.URL.Query())),
+			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("query", harmless(parsePairs(r.URL.RawQuery))),
 			slog.Int("status", rec.status), slog.Int64("bytes", rec.bytes), slog.Duration("took", time.Since(rec.began)))
 	}()
 	if s.sourceAPI != "" {
@@ -149,7 +156,7 @@ func (s *server) fail(w *recorder, r *http.Request, err error) {
 func harmless(q url.Values) string {
 	kept := url.Values{}
 	for _, name := range []string{
-		"from_date", "limit", "offset", "desc", "risk_score", "with_crop", "include_non_trustable",
+		"from_date", "to_date", "limit", "offset", "desc", "order_desc", "risk_score", "with_crop", "include_non_trustable",
 	} {
 		if v, ok := q[name]; ok {
 			kept[name] = v

@@ -18,6 +18,7 @@ func TestMissingTrailingSlashRedirects(t *testing.T) {
 	for path, want := range map[string]string{
 		"/api/v1/organizations":                       "/api/v1/organizations/",
 		"/api/v1/cameras?include_non_trustable=true":  "/api/v1/cameras/?include_non_trustable=true",
+		"/api/v1/occlusion_masks":                     "/api/v1/occlusion_masks/",
 		"/api/v1/sequences/1/":                        "/api/v1/sequences/1",
 		"/api/v1/sequences/1/detections/?limit=3&x=y": "/api/v1/sequences/1/detections?limit=3&x=y",
 	} {
@@ -39,7 +40,7 @@ func TestLogHoldsNoSecretsAndUnknownRoutesLoudly(t *testing.T) {
 	c := serveBundle(t, recordedBundle(t), Options{Log: log}).as("org-2")
 	signed := c.list("/api/v1/sequences/1/detections?limit=1&api_key=hunter2")[0]["url"].(string)
 	(client{t: t}).get(signed)
-	c.get("/api/v1/alerts/unlabeled/latest")
+	c.get("/api/v1/webhooks/")
 
 	mu.Lock()
 	defer mu.Unlock()
@@ -51,7 +52,7 @@ func TestLogHoldsNoSecretsAndUnknownRoutesLoudly(t *testing.T) {
 			t.Errorf("the log holds %q:\n%s", secret, text)
 		}
 	}
-	if !strings.Contains(text, "level=WARN") || !strings.Contains(text, "/api/v1/alerts/unlabeled/latest") || !strings.Contains(text, "limit=1") {
+	if !strings.Contains(text, "level=WARN") || !strings.Contains(text, "/api/v1/webhooks/") || !strings.Contains(text, "limit=1") {
 		t.Errorf("the log lacks what it should say:\n%s", text)
 	}
 }

@@ -1,31 +1,29 @@
 package serve
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"math"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
-
-	"pyrobundle/store"
 )
 
 // issue is one entry of a 422 answer's detail, worded as the platform words it.
 type issue struct {
 	Type    string         `json:"type"`
-	Place   []string       `json:"loc"`
+	Place   []any          `json:"loc"` // where, from outside inwards: strings, and a number for a position
 	Message string         `json:"msg"`
 	Input   any            `json:"input"`
 	Context map[string]any `json:"ctx,omitempty"`
 }
 
 // input reads the parameters of one place ("path", "query", "body") and collects what is wrong with them. Of a parameter
-// given several times the last counts.
+// given several times the last counts. An input may begin with the issues of another place, so that one answer has both.
 type input struct {
 	place  string
 	values url.Values
@@ -42,7 +40,7 @@ func (in *input) problems() error {
 }
 
 func (in *input) complain(name, kind, message string, value any, context map[string]any) {
-	in.issues = append(in.issues, issue{kind, []string{in.place, name}, message, value, context})
+	in.issues = append(in.issues, issue{kind, []any{in.place, name}, message, value, context})
 }
 
 func (in *input) last(name string) (string, bool) {
@@ -173,106 +171,74 @@ func (in *input) riskScore() string {
 	return in.literal("risk_score", "literal_error", "very_low", "low", "moderate", "high", "very_high", "extreme")
 }
 
-// day reads a required date: YYYY-MM-DD, or a date and time whose time is midnight (contract A.3).
-func (in *input) day(name string) store.Day {
-	given, ok := in.last(name)
-	if !ok {
-		in.complain(name, "missing", "Field required", nil, nil)
-		return ""
-	}
-	day, exact, wrong := parseDate(given)
-	switch {
-	case wrong != "":
-		in.complain(name, "date_from_datetime_parsing", "Input should be a valid date or datetime, "+wrong, given,
-			map[string]any{"error": wrong})
-	case !exact:
-		in.complain(name, "date_from_datetime_inexact",
-			"Datetimes provided to dates should have zero time - e.g. be exact dates", given, nil)
-	}
-	return day
-}
-
-// parseDate reads a date or a date and time; exact says that the time is midnight, wrong what is wrong in the platform's
-// words. Seconds since 1970, which the platform takes too, are not understood.
-func parseDate(s string) (day store.Day, exact bool, wrong string) {
-	s = strings.TrimSpace(s)
-	if len(s) < len(time.DateOnly) {
-		return "", false, "input is too short"
-	}
-	year, ok := digits(s[0:4])
-	if !ok {
-		return "", false, "invalid character in year"
-	}
-	month, ok := digits(s[5:7])
-	if s[4] != '-' {
-		return "", false, "invalid date separator, expected `-`"
-	}
-	if !ok {
-		return "", false, "invalid character in month"
-	}
-	if s[7] != '-' {
-		return "", false, "invalid date separator, expected `-`"
-	}
-	dayOfMonth, ok := digits(s[8:10])
-	if !ok {
-		return "", false, "invalid character in day"
-	}
-	if month < 1 || month > 12 {
-		return "", false, "month value is outside expected range of 1-12"
-	}
-	date := time.Date(year, time.Month(month), dayOfMonth, 0, 0, 0, 0, time.UTC)
-	if dayOfMonth < 1 || date.Day() != dayOfMonth {
-		return "", false, "day value is outside expected range"
-	}
-	rest := s[10:]
-	if rest == "" {
-		return store.DayOf(date), true, ""
-	}
-	if !strings.ContainsRune("Tt _", rune(rest[0])) {
-		return "", false, "invalid datetime separator, expected `T`, `t`, `_` or space"
-	}
-	for _, layout := range []string{
-		"15:04", "15:04Z07:00", "15:04:05.999999999", "15:04:05.999999999Z07:00",
-	} {
-		if clock, err := time.Parse(layout, strings.ToUpper(rest[1:])); err == nil {
-			midnight := clock.Hour() == 0 && clock.Minute() == 0 && clock.Second() == 0 && clock.Nanosecond() == 0
-			return store.DayOf(date), midnight, ""
-		}
-	}
-	return "", false, "unexpected extra characters at the end of the input"
-}
-
-// digits reads a number of digits alone.
-func digits(s string) (int, bool) {
-	if strings.Trim(s, "0123456789") != "" {
-		return 0, false
-	}
-	n, err := strconv.Atoi(s)
-	return n, err == nil
-}
-
 // maxForm bounds a login's body, in bytes.
 const maxForm = 1 << 20
 
-// readForm reads the body's fields, URL-encoded or multipart. A body of another type has none, as on the platform.
+// readForm reads the body's fields, URL-encoded or multipart. A body of another type has none, as on the platform. What a
+// handler around this one has parsed already is taken as it was parsed: the body is gone by then.
 func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil {
-		return nil, nil //nolint:nilerr // no type: no fields
+	if r.PostForm != nil {
+		return r.PostForm, nil
 	}
-	switch kind {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	unreadable := refuse(http.StatusBadRequest, "There was an error parsing the body")
+	switch strings.ToLower(strings.TrimSpace(kind)) {
 	case "application/x-www-form-urlencoded":
-		err = r.ParseForm()
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, unreadable
+		}
+		return parsePairs(string(body)), nil
 	case "multipart/form-data":
-		err = r.ParseMultipartForm(maxForm)
+		parts, err := r.MultipartReader()
+		if err != nil {
+			return nil, unreadable
+		}
+		form, err := parts.ReadForm(maxForm)
+		if err != nil {
+			return nil, unreadable
+		}
+		_ = form.RemoveAll() // files are of no matter
+		return form.Value, nil
 	default:
 		return nil, nil
 	}
-	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "There was an error parsing the body")
+}
+
+// parsePairs reads the pairs of a query or of a URL-encoded body as leniently as the platform: nothing in them is an
+// error, where Go's own parser leaves out a pair with a semicolon or a percent sign that encodes nothing.
+func parsePairs(s string) url.Values {
+	values := url.Values{}
+	for pair := range strings.SplitSeq(s, "&") {
+		if pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		name = unescape(name)
+		values[name] = append(values[name], unescape(value))
 	}
-	return r.PostForm, nil
+	return values
+}
+
+// unescape decodes + and %XX; a percent sign before anything but two hexadecimal digits stands for itself.
+func unescape(s string) string {
+	s = strings.ReplaceAll(s, "+", " ")
+	if !strings.Contains(s, "%") {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if b, err := hex.DecodeString(s[i+1 : i+3]); err == nil {
+				out = append(out, b[0])
+				i += 2
+				continue
+			}
+		}
+		out = append(out, s[i])
+	}
+	return string(out)
 }
 
 // page cuts what limit and offset select out of n items: the half-open range of positions.

@@ -299,6 +299,13 @@ type client struct {
 	t     testing.TB
 	base  string
 	token string
+	extra [2]string // a header and its value
+}
+
+// with returns the client sending one more header; Host sets the name that it asks for.
+func (c client) with(header, value string) client {
+	c.extra = [2]string{header, value}
+	return c
 }
 
 // serveBundle serves a bundle until the test ends.
@@ -359,6 +366,12 @@ func (c client) do(method, path, contentType, body string) answered {
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	switch name, value := c.extra[0], c.extra[1]; {
+	case name == "Host":
+		req.Host = value
+	case value != "":
+		req.Header.Set(name, value)
 	}
 	resp, err := http.DefaultTransport.RoundTrip(req) // which follows no redirect
 	if err != nil {
