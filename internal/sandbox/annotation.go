@@ -24,6 +24,12 @@ type AnnotationOptions struct {
 	DiscardImages bool
 	// HideTracebacks answers internal errors as a production server does: JSON instead of a 10 kB plain-text traceback.
 	HideTracebacks bool
+	// ChallengeMissingToken answers requests without a Bearer token with 401 and a challenge, as FastAPI does from 0.122
+	// on; the recorded servers answer 403.
+	ChallengeMissingToken bool
+	// ShuffleTies lists rows of equal times in another order at every request, as a database may without a tie-breaker;
+	// equal histories give equal orders. By default ties are in order of id.
+	ShuffleTies bool
 	// PlatformObject returns an object of the platform's bucket of an organization, for the route that copies images
 	// server-side. Nil: the platform has no objects.
 	PlatformObject func(bucket, key string) ([]byte, bool)
@@ -53,6 +59,7 @@ type AnnotationAPI struct {
 	lastID      struct{ sequence, detection, annotation int64 }
 	requests    map[string]int
 	writes      int
+	lists       int64 // answered so far, for ShuffleTies
 }
 
 // sequenceIndex is what hangs on a sequence.
@@ -246,10 +253,11 @@ type call struct {
 
 // reply is an answer before it is written.
 type reply struct {
-	status int
-	body   any // a Python value; nil: no body
-	spaced bool
-	text   string // a traceback instead of a body
+	status    int
+	body      any // a Python value; nil: no body
+	spaced    bool
+	text      string // a traceback instead of a body
+	challenge string // WWW-Authenticate
 }
 
 func answer(status int, body any) reply { return reply{status: status, body: body} }
@@ -294,13 +302,14 @@ func (a *AnnotationAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route, segment, allowed := a.find(r.Method, r.URL.Path)
 	switch {
 	case route != nil:
-		out := a.run(route, segment, r)
+		out, body := a.run(route, segment, r).encoded()
 		a.count(route.method+" "+route.pattern, out.status)
-		a.write(w, r, out, start)
+		a.write(w, r, out, body, start)
 	case allowed != "":
 		w.Header().Set("Allow", allowed)
 		a.count(r.Method+" "+r.URL.Path, http.StatusMethodNotAllowed)
-		a.write(w, r, refuse(http.StatusMethodNotAllowed, "Method Not Allowed"), start)
+		out, body := refuse(http.StatusMethodNotAllowed, "Method Not Allowed").encoded()
+		a.write(w, r, out, body, start)
 	default:
 		a.count(r.Method+" "+r.URL.Path, http.StatusNotFound)
 		if location, ok := a.otherSlash(r); ok {
@@ -309,7 +318,8 @@ func (a *AnnotationAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusTemporaryRedirect)
 			return
 		}
-		a.write(w, r, refuse(http.StatusNotFound, "Not Found"), start)
+		out, body := refuse(http.StatusNotFound, "Not Found").encoded()
+		a.write(w, r, out, body, start)
 	}
 }
 
@@ -374,18 +384,23 @@ func (a *AnnotationAPI) count(route string, status int) {
 	}
 }
 
-func (a *AnnotationAPI) write(w http.ResponseWriter, r *http.Request, out reply, start time.Time) {
-	var body []byte
-	if out.text == "" && out.body != nil {
-		style := compactStyle()
-		if out.spaced {
-			style = spacedStyle()
-		}
-		var ok bool
-		if body, ok = style.encode(make([]byte, 0, 512), out.body); !ok {
-			out = crash("ValueError: Out of range float values are not JSON compliant")
-		}
+// encoded returns the answer's JSON. What cannot be written crashes, whatever has been done before.
+func (out reply) encoded() (reply, []byte) {
+	if out.text != "" || out.body == nil {
+		return out, nil
 	}
+	style := compactStyle()
+	if out.spaced {
+		style = spacedStyle()
+	}
+	body, ok := style.encode(make([]byte, 0, 512), out.body)
+	if !ok {
+		return crash("ValueError: the answer is not JSON compliant: NaN, infinity, or surrogates not allowed"), nil
+	}
+	return out, body
+}
+
+func (a *AnnotationAPI) write(w http.ResponseWriter, r *http.Request, out reply, body []byte, start time.Time) {
 	kind := "application/json"
 	switch {
 	case out.text == "":
@@ -398,6 +413,9 @@ func (a *AnnotationAPI) write(w http.ResponseWriter, r *http.Request, out reply,
 		kind, body = "text/plain; charset=utf-8", []byte(out.text)
 	}
 	w.Header().Set("Content-Type", kind)
+	if out.challenge != "" {
+		w.Header().Set("WWW-Authenticate", out.challenge)
+	}
 	if out.status != http.StatusNoContent {
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}

@@ -431,7 +431,7 @@ func (a *AnnotationAPI) listAnnotations(c *call) reply {
 			rows = append(rows, row)
 		}
 	}
-	byTime(rows, descending, func(row *AnnotationRow) (time.Time, int64) {
+	byTime(rows, descending, a.ties(), func(row *AnnotationRow) (time.Time, int64) {
 		if field == "sequence_recorded_at" {
 			return a.sequences[row.SequenceID].RecordedAt, row.ID
 		}

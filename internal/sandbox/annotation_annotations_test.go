@@ -26,6 +26,14 @@ func TestAnnotationLife(t *testing.T) {
 			if january == newest {
 				t.Errorf("updated_at of a client counts: %t, want %t", january, !newest)
 			}
+			s.json("PATCH", "/annotations/sequences/1", `{"updated_at":null}`)
+			if got := s.api.Annotations()[0].UpdatedAt.IsZero(); got == newest {
+				t.Errorf("null of a client clears updated_at: %t, want %t", got, !newest)
+			}
+			outOfYears := s.json("PATCH", "/annotations/sequences/1", `{"updated_at":"9999-12-31T23:59:59-01:00"}`)
+			if got := outOfYears.status == 500; got == newest {
+				t.Errorf("updated_at beyond year 9999 is answered %d", outOfYears.status)
+			}
 			for _, key := range []string{"confidence_threshold", "iou_threshold", "min_cluster_size"} {
 				s.json("PATCH", "/annotations/sequences/1", `{"has_missed_smoke":true,"`+key+`":1}`).want(t, 500, "Traceback")
 				s.json("PATCH", "/annotations/sequences/1", `{"has_missed_smoke":true,"`+key+`":null}`).want(t, 500, "Traceback")

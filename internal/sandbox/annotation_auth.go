@@ -81,11 +81,17 @@ func (a *AnnotationAPI) mac(text string) []byte {
 func (a *AnnotationAPI) authenticate(header string) (string, *reply) {
 	scheme, token, _ := strings.Cut(header, " ")
 	token = strings.TrimSpace(token)
+	bearer := strings.EqualFold(scheme, "bearer")
+	if a.options.ChallengeMissingToken && (token == "" || !bearer) {
+		out := refuse(http.StatusUnauthorized, "Not authenticated")
+		out.challenge = "Bearer"
+		return "", &out
+	}
 	if scheme == "" || token == "" {
 		out := refuse(http.StatusForbidden, "Not authenticated")
 		return "", &out
 	}
-	if !strings.EqualFold(scheme, "bearer") {
+	if !bearer {
 		out := refuse(http.StatusForbidden, "Invalid authentication credentials")
 		return "", &out
 	}

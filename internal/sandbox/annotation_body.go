@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // bodyKind says how a route reads its body.
@@ -57,10 +58,14 @@ func (c *call) readJSON() *reply {
 		c.body = pyBytes(raw)
 		return nil
 	}
-	value, syntax := parsePython(string(raw))
+	text := strings.TrimPrefix(string(raw), "\ufeff")
+	if !utf8.ValidString(text) {
+		return unreadable()
+	}
+	value, syntax := parsePython(text)
 	if syntax != nil {
 		var v validator
-		v.add([]any{"body", int64(syntax.offset)}, pyDict{}, "json_invalid", "JSON decode error", pyMember{"error", syntax.python})
+		v.add([]any{"body", int64(utf8.RuneCountInString(text[:syntax.offset]))}, pyDict{}, "json_invalid", "JSON decode error", pyMember{"error", syntax.python})
 		return &reply{status: http.StatusUnprocessableEntity, body: pyDict{{"detail", v.detail(false)}}}
 	}
 	c.body = value
@@ -109,7 +114,7 @@ func (c *call) readForm() *reply {
 // unescaped decodes what can be decoded and keeps the rest, as the service's parser does.
 func unescaped(text string) string {
 	if decoded, err := url.QueryUnescape(text); err == nil {
-		return decoded
+		return strings.ToValidUTF8(decoded, "\uFFFD")
 	}
 	return strings.ReplaceAll(text, "+", " ")
 }
@@ -125,7 +130,9 @@ func (c *call) readMultipart(boundary string) *reply {
 		if err != nil {
 			return unreadable()
 		}
-		if filename := part.FileName(); filename != "" {
+		// The parameter makes a part a file, whatever its value.
+		_, disposition, _ := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
+		if filename, isFile := disposition["filename"]; isFile {
 			files++
 			data, err := io.ReadAll(part)
 			if err != nil {

@@ -15,8 +15,8 @@ import (
 func parseDatetime(text string) (t time.Time, reason string) {
 	day, rest, reason := parseDate(text)
 	if reason != "" {
-		if f, err := strconv.ParseFloat(text, 64); err == nil && strings.Trim(text, "+-.0123456789") == "" && math.Abs(f) < 1e15 {
-			return fromTimestamp(f), ""
+		if f, err := strconv.ParseFloat(text, 64); err == nil && strings.Trim(text, "+-.0123456789") == "" && math.Abs(f) < 1e18 {
+			return fromTimestamp(f)
 		}
 		return time.Time{}, reason
 	}
@@ -33,13 +33,22 @@ func parseDatetime(text string) (t time.Time, reason string) {
 // msFrom is the timestamp from which on milliseconds are meant.
 const msFrom = 2e10
 
-// fromTimestamp reads seconds or milliseconds since 1970.
-func fromTimestamp(f float64) time.Time {
+// fromTimestamp reads seconds or milliseconds since 1970, of the years 0 to 9999.
+func fromTimestamp(f float64) (t time.Time, reason string) {
+	const year0, year10000 = -62167219200, 253402300800 // seconds
 	if math.Abs(f) > msFrom {
 		f /= 1000
 	}
+	switch {
+	case math.IsNaN(f):
+		return time.Time{}, "NaN values not permitted"
+	case f >= year10000:
+		return time.Time{}, "dates after 9999 are not supported as unix timestamps"
+	case f < year0:
+		return time.Time{}, "dates before 0000 are not supported as unix timestamps"
+	}
 	whole, fraction := math.Modf(f)
-	return time.Unix(int64(whole), int64(math.Round(fraction*1e6))*1000).UTC()
+	return time.Unix(int64(whole), int64(math.Round(fraction*1e6))*1000).UTC(), ""
 }
 
 // parseDate reads YYYY-MM-DD and returns what follows it.
@@ -122,8 +131,11 @@ func parseClock(text string) (clock time.Duration, zone *time.Location, ok bool)
 	return clock, zone, ok
 }
 
-// parseZone reads nothing, Z, ±HH:MM or ±HHMM.
+// parseZone reads nothing, Z, ±HH:MM or ±HHMM; U+2212 is a minus too.
 func parseZone(text string) (*time.Location, bool) {
+	if digits, minus := strings.CutPrefix(text, "\u2212"); minus {
+		text = "-" + digits
+	}
 	switch {
 	case text == "" || text == "Z" || text == "z":
 		return time.UTC, true

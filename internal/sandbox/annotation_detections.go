@@ -39,7 +39,8 @@ func (a *AnnotationAPI) createDetection(c *call) reply {
 	row.RecordedAt = recorded.UTC()
 	row.Predictions, row.Others, row.Auto = lists[0], lists[1], lists[2]
 	return a.storeDetection(row, recorded, func() (object, string, *reply) {
-		return newObject(image.data), "", nil
+		stored, refusal := upload(image.data)
+		return stored, "", refusal
 	})
 }
 
@@ -75,7 +76,8 @@ func (c *call) formFile(name string) pyUpload {
 }
 
 // storeDetection inserts a row, stores its image, and commits, in the service's order: constraints are judged before
-// the storage is touched, and an id that was taken once is gone. fetch returns the image and its key's ending, empty
+// the storage is touched, and an id that was taken once is gone. The row's time is that of the insert, so that it can
+// appear behind rows that others have added and read meanwhile. fetch returns the image and its key's ending, empty
 // to derive it from the image.
 func (a *AnnotationAPI) storeDetection(row DetectionRow, clock time.Time, fetch func() (object, string, *reply)) reply {
 	if refusal := a.detectionColumns(row); refusal != nil {
@@ -83,7 +85,7 @@ func (a *AnnotationAPI) storeDetection(row DetectionRow, clock time.Time, fetch 
 	}
 	a.mu.Lock()
 	a.lastID.detection++
-	row.ID = a.lastID.detection
+	row.ID, row.CreatedAt = a.lastID.detection, a.now()
 	conflict := a.detectionConflict(row)
 	a.mu.Unlock()
 	if conflict {
@@ -108,7 +110,6 @@ func (a *AnnotationAPI) storeDetection(row DetectionRow, clock time.Time, fetch 
 	if a.detectionConflict(row) { // another request was faster
 		return refuse(http.StatusConflict, "Resource already exists")
 	}
-	row.CreatedAt = a.now()
 	index := a.bySequence[row.SequenceID]
 	index.detections = append(index.detections, row.ID)
 	index.alertIDs[row.AlertAPIID] = struct{}{}
@@ -127,6 +128,9 @@ func (a *AnnotationAPI) detectionColumns(row DetectionRow) *reply {
 	}
 	if saturates(row.AlertAPIID) {
 		return overflow(row.AlertAPIID, "int64")
+	}
+	if refusal := timeColumn(row.RecordedAt); refusal != nil {
+		return refusal
 	}
 	for _, p := range slices.Concat(row.Predictions, row.Others, row.Auto) {
 		if strings.ContainsRune(p.Class, 0) {
@@ -189,6 +193,9 @@ func (a *AnnotationAPI) createDetectionFromBucket(c *call) reply {
 	row, clock := a.detectionBody(c, d, 1)
 	if len(c.v.issues) > 0 {
 		return c.invalid()
+	}
+	if row.SequenceID > math.MaxInt32 {
+		return *overflow(row.SequenceID, "int32")
 	}
 	a.mu.Lock()
 	sequence, known := a.sequences[row.SequenceID]
@@ -288,7 +295,7 @@ func (a *AnnotationAPI) listDetections(c *call) reply {
 			rows = append(rows, a.detections[id])
 		}
 	}
-	byTime(rows, descending, func(row *DetectionRow) (time.Time, int64) {
+	byTime(rows, descending, a.ties(), func(row *DetectionRow) (time.Time, int64) {
 		if field == "recorded_at" {
 			return row.RecordedAt, row.ID
 		}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -163,6 +165,7 @@ func TestServerSideImages(t *testing.T) {
 	post("from-bucket-key", `"source_key":"missing.jpg"`, 1, 6).want(t, 422, "Source object not found")
 	post("from-bucket-key", `"source_key":""`, 1, 6).want(t, 422, `"type":"string_too_short"`)
 	post("from-bucket-key", `"source_key":"x"`, 999999, 6).want(t, 404, "Sequence 999999 not found")
+	post("from-bucket-key", `"source_key":"x"`, 3000000000, 6).want(t, 500, "Traceback") // the sequence is looked up first
 	post("from-url", `"source_url":"`+source.URL+`/ok.jpg"`, 1, 22).want(t, 201, `"id":4,`)
 	post("from-url", `"source_url":"`+source.URL+`/none"`, 1, 28).want(t, 422, "Source URL returned HTTP 404")
 	post("from-url", `"source_url":"`+source.URL+`/moved"`, 1, 28).want(t, 502, "Source URL server error: HTTP 302")
@@ -219,5 +222,150 @@ func TestConcurrentUploads(t *testing.T) {
 	}
 	if !slices.IsSortedFunc(rows, func(x, y DetectionRow) int { return int(x.ID - y.ID) }) {
 		t.Error("rows are not in order of id")
+	}
+}
+
+// TestUploadsFrom8MiBAreCorrupted: from there on the service's storage client uploads in parts, and what the storage
+// then reports is no MD5 of the whole. Copies inside the storage are not compared.
+func TestUploadsFrom8MiBAreCorrupted(t *testing.T) {
+	limit := jpegLike(8 << 20)
+	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/limit" {
+			_, _ = w.Write(limit)
+			return
+		}
+		_, _ = w.Write(limit[:len(limit)-1])
+	}))
+	defer source.Close()
+	for _, generation := range []string{"newest", "seed"} {
+		t.Run(generation, func(t *testing.T) {
+			s := newSite(t, AnnotationOptions{
+				Generation: generation, DiscardImages: true,
+				PlatformObject: func(string, string) ([]byte, bool) { return limit, true },
+			})
+			s.sequence(nil)
+			s.api.ResetCounters()
+			const corrupted = `{"detail":"Data was corrupted during upload"}`
+			s.detection(1, 1, limit[:len(limit)-1], nil).want(t, 201, `"id":1,`)
+			s.detection(1, 2, limit, nil).want(t, 500, corrupted)
+			s.detectionOf("from-url", source.URL+"/limit", 3).want(t, 500, corrupted)
+			s.detectionOf("from-url", source.URL+"/below", 4).want(t, 201, `"id":4,`) // refused rows have taken theirs
+			s.detectionOf("from-bucket-key", "any.jpg", 5).want(t, 201, `"id":5,`)
+			s.detection(1, 2, jpegLike(64), nil).want(t, 201, `"id":6,`)
+			if rows, writes := len(s.api.Detections(1)), s.api.Writes(); rows != 4 || writes != 4 {
+				t.Errorf("%d rows and %d writes, want 4", rows, writes)
+			}
+		})
+	}
+}
+
+// detectionOf posts a detection of sequence 1 whose image the server gets itself.
+func (s *site) detectionOf(route, source string, alertID int64) result {
+	s.t.Helper()
+	field := map[string]string{"from-url": "source_url", "from-bucket-key": "source_key"}[route]
+	return s.json("POST", "/detections/"+route, fmt.Sprintf(`{"%s":%q,"sequence_id":1,"alert_api_id":%d,`+
+		`"recorded_at":"2026-08-01T10:00:00Z","algo_predictions":%s}`, field, source, alertID, goodBox))
+}
+
+// TestSlowStorageCommitsIntoPagesAlreadyRead: created_at is stamped before the storage runs, so a row can appear among
+// rows that a client has passed.
+func TestSlowStorageCommitsIntoPagesAlreadyRead(t *testing.T) {
+	for _, route := range []string{"from-url", "from-bucket-key"} {
+		t.Run(route, func(t *testing.T) {
+			reached, release := make(chan struct{}), make(chan struct{})
+			wait := func() {
+				close(reached)
+				<-release
+			}
+			source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				wait()
+				_, _ = w.Write(jpegLike(64))
+			}))
+			defer source.Close()
+			s := newSite(t, AnnotationOptions{Now: oddClock(), PlatformObject: func(string, string) ([]byte, bool) {
+				wait()
+				return jpegLike(64), true
+			}})
+			s.sequence(nil)
+			answered := make(chan result)
+			go func() { answered <- s.detectionOf(route, source.URL, 1) }()
+			<-reached
+			s.detection(1, 2, jpegLike(64), nil).want(t, 201, `"id":2,`)
+			s.get("/detections/?order_direction=asc&size=1").wantIDs(t, 2)
+			close(release)
+			(<-answered).want(t, 201, `"id":1,`)
+			s.get("/detections/?order_direction=asc&size=1&page=2").wantIDs(t, 2) // again: row 1 came before it
+		})
+	}
+}
+
+// TestFilePartWithoutAName: the parameter makes a part a file, not its value.
+func TestFilePartWithoutAName(t *testing.T) {
+	s := newSite(t, AnnotationOptions{})
+	s.sequence(nil)
+	form, contentType := detectionForm(t, 1, 9, jpegLike(64), nil)
+	raw, err := io.ReadAll(form)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw = bytes.Replace(raw, []byte(`filename="frame.jpg"`), []byte(`filename=""`), 1)
+	s.do("POST", "/detections/", contentType, bytes.NewReader(raw)).want(t, 201, `.jpg"`)
+	raw = bytes.Replace(raw, []byte(`; filename=""`), nil, 1)
+	s.do("POST", "/detections/", contentType, bytes.NewReader(raw)).want(t, 422, "Expected UploadFile")
+}
+
+// TestLoneSurrogates: no text may hold half a character. Form fields are refused by the reader of their JSON; request
+// bodies are read, and whatever the half character then reaches fails.
+func TestLoneSurrogates(t *testing.T) {
+	s := newSite(t, AnnotationOptions{PlatformObject: func(string, string) ([]byte, bool) { return jpegLike(64), true }})
+	s.sequence(nil)
+	box := func(class string) string { return strings.Replace(goodBox, `"smoke"`, class, 1) }
+	for class, reason := range map[string]string{
+		`"\ud800"`:  "unexpected end of hex escape at line 1 column 81",
+		`"\udc00x"`: "lone leading surrogate in hex escape at line 1 column 80",
+	} {
+		s.detection(1, 9, jpegLike(64), map[string]string{"algo_predictions": box(class)}).
+			want(t, 422, "Invalid algo_predictions format: 1 validation error for AlgoPredictions\\n  Invalid JSON: "+reason)
+	}
+	post := func(key, class, more string) result {
+		t.Helper()
+		return s.json("POST", "/detections/from-bucket-key", `{"source_key":`+key+`,"sequence_id":1,"alert_api_id":9,`+
+			`"recorded_at":"2026-08-01","algo_predictions":`+box(class)+more+`}`)
+	}
+	post(`"k"`, `"\ud800"`, ``).want(t, 500, "Traceback")
+	post(`"\udfff"`, `"s"`, ``).want(t, 500, "Traceback")
+	post(`"k"`, `1`, `,"\ud800":1`).want(t, 422, `"string_type"`) // an unknown key that no answer repeats
+	post(`"k"`, `"\ud83d\ude00"`, `,"foo":"\ud800"`).want(t, 201, "\U0001F600")
+	s.json("POST", "/auth/login", `{"username":"\ud800","password":"x"}`).want(t, 500, "Traceback")
+	s.json("POST", "/auth/login", `{"\ud800":"x","password":"x"}`).want(t, 500, "Traceback") // the answer repeats the key
+	s.json("PATCH", "/sequences/temporal-score", `{"source_api":"pyronear_french","alert_api_id":4242,"temporal_model_score":1,`+
+		`"temporal_model_version":"\ud800","temporal_api_version":null}`).want(t, 500, "Traceback")
+}
+
+// TestYearsBeyondTheCalendar: year 0 is read but cannot be kept, and a zone that leads out of years 1 to 9999 fails at
+// the database.
+func TestYearsBeyondTheCalendar(t *testing.T) {
+	const year0 = `"msg":"Input should be a valid datetime, year 0 is out of range","input":"0000-02-29T10:00:00Z",` +
+		`"ctx":{"error":"year 0 is out of range"}}]}`
+	const before, after = "0001-01-01T00:00:00+23:00", "9999-12-31T23:59:59-01:00"
+	for _, generation := range []string{"newest", "seed"} {
+		s := newSite(t, AnnotationOptions{Generation: generation})
+		s.sequence(nil).want(t, 201, `"id":1,`)
+		s.sequence(map[string]string{"alert_api_id": "1", "recorded_at": "0000-02-29T10:00:00Z"}).
+			want(t, 422, `{"detail":[{"type":"datetime_parsing","loc":["body","recorded_at"],`+year0)
+		s.detection(1, 1, jpegLike(64), map[string]string{"recorded_at": "0000-02-29T10:00:00Z"}).want(t, 422, year0)
+		s.get("/sequences/?recorded_at_gte=0000-02-29T10:00:00Z").want(t, 422, year0)
+		s.sequence(map[string]string{"alert_api_id": "1", "last_seen_at": "0000-12-31T23:00:00-02:00"}).
+			want(t, 422, "year 0 is out of range") // in UTC it is year 1
+		for _, out := range []string{before, after} {
+			s.sequence(map[string]string{"alert_api_id": "1", "recorded_at": out}).want(t, 500, "Traceback")
+			s.sequence(map[string]string{"alert_api_id": "1", "last_seen_at": out}).want(t, 500, "Traceback")
+			s.detection(1, 1, jpegLike(64), map[string]string{"recorded_at": out}).want(t, 500, "Traceback")
+			s.get("/sequences/?recorded_at_gte="+url.QueryEscape(out)).want(t, 500, "Traceback")
+			s.get("/sequences/?recorded_at_lte="+url.QueryEscape(out)).want(t, 500, "Traceback")
+		}
+		s.sequence(map[string]string{"alert_api_id": "1", "recorded_at": "0001-01-01T23:00:00+23:00"}).
+			want(t, 201, `"recorded_at":"0001-01-01T00:00:00Z"`)
+		s.detection(1, 1, jpegLike(64), map[string]string{"recorded_at": "9999-12-31T23:59:59Z"}).want(t, 201, `"id":1,`)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // takes, and what it has read writes back equal.
 func FuzzParsePython(f *testing.F) {
 	for _, seed := range []string{
-		`{"a":[1,2.5,-0,1e3,"é\ud83d\ude00\\",null,true]}`, `[1,]`, `{"a":1,}`, `"\u12`, `nan`, `NaN`, `1.`, `01`, "[\n\n", `{"a" 1}`,
+		`{"a":[1,2.5,-0,1e3,"é\ud83d\ude00\\",null,true]}`, `[1,]`, `{"a":1,}`, `"\u12`, `"\ud800\ud83d\ude00"`, `nan`, `NaN`, `1.`, `01`, "[\n\n", `{"a" 1}`,
 		"\x00", `123456789012345678901`, strings.Repeat("[", 300), `"` + "\xff" + `"`,
 	} {
 		f.Add(seed)

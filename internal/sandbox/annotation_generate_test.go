@@ -3,6 +3,7 @@ package sandbox
 import (
 	"encoding/json"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -65,5 +66,21 @@ func TestGenerateMatchesGoldenVectors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestThresholdIsInclusive is example 7 of contract C.9: a box of exactly the threshold stays.
+func TestThresholdIsInclusive(t *testing.T) {
+	for _, generation := range []string{"newest", "seed"} {
+		s := newSite(t, AnnotationOptions{Generation: generation})
+		s.sequence(nil)
+		for i, confidence := range []string{"0.5", "0.499", "0.5"} {
+			s.detection(1, int64(i), jpegLike(64), map[string]string{
+				"algo_predictions": strings.Replace(goodBox, "0.5", confidence, 1),
+			})
+		}
+		s.json("POST", "/annotations/sequences/", `{"sequence_id":1,"has_missed_smoke":false,"confidence_threshold":0.5,`+
+			`"processing_stage":"ready_to_annotate","annotation":{"sequences_bbox":[]}}`).want(t, 201,
+			`"bboxes":[{"detection_id":1,"xyxyn":[0.1,0.2,0.3,0.4]},{"detection_id":3,"xyxyn":[0.1,0.2,0.3,0.4]}]}]}`)
 	}
 }

@@ -3,8 +3,10 @@ package sandbox
 import (
 	"cmp"
 	"math"
+	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,7 +17,8 @@ func (c *call) queryStr(name string) *string {
 	if len(values) == 0 {
 		return nil
 	}
-	return &values[len(values)-1] // of a repeated parameter the last one counts
+	last := strings.ToValidUTF8(values[len(values)-1], "\uFFFD") // of a repeated parameter the last one counts
+	return &last
 }
 
 func (c *call) queryInt(name string) *int64 {
@@ -106,14 +109,25 @@ func (c *call) order(fields ...string) (field string, descending bool) {
 	return field, c.queryEnum("order_direction", "desc", "enum", "asc", "desc") == "desc"
 }
 
-// byTime sorts rows by a time; ties, whose order the database leaves open, by id.
-func byTime[T any](rows []T, descending bool, key func(T) (time.Time, int64)) {
+// ties returns what rows of equal times go by in one answer, which the database leaves open: their id or, on demand,
+// what looks like chance. The caller holds the lock.
+func (a *AnnotationAPI) ties() func(id int64) uint64 {
+	if !a.options.ShuffleTies {
+		return func(id int64) uint64 { return uint64(id) }
+	}
+	a.lists++
+	list := uint64(a.lists)
+	return func(id int64) uint64 { return rand.NewPCG(list, uint64(id)).Uint64() }
+}
+
+// byTime sorts rows by the time of their key, ties by its id.
+func byTime[T any](rows []T, descending bool, ties func(id int64) uint64, key func(T) (time.Time, int64)) {
 	slices.SortFunc(rows, func(x, y T) int {
 		xt, xid := key(x)
 		yt, yid := key(y)
 		order := xt.Compare(yt)
 		if order == 0 {
-			order = cmp.Compare(xid, yid)
+			order = cmp.Compare(ties(xid), ties(yid))
 		}
 		if descending {
 			return -order
@@ -197,6 +211,13 @@ func (f sequenceFilter) refusal() *reply {
 	if f.platformAlert != nil && saturates(*f.platformAlert) {
 		return overflow(*f.platformAlert, "int64")
 	}
+	for _, t := range []*time.Time{f.from, f.to} {
+		if t != nil {
+			if refusal := timeColumn(*t); refusal != nil {
+				return refusal
+			}
+		}
+	}
 	return nil
 }
 
@@ -219,7 +240,7 @@ func (a *AnnotationAPI) listSequences(c *call) reply {
 			rows = append(rows, row)
 		}
 	}
-	byTime(rows, descending, func(row *SequenceRow) (time.Time, int64) {
+	byTime(rows, descending, a.ties(), func(row *SequenceRow) (time.Time, int64) {
 		if field == "recorded_at" {
 			return row.RecordedAt, row.ID
 		}

@@ -29,9 +29,17 @@ func (e *pySyntaxError) Error() string {
 	return e.builtin + " at line " + strconv.Itoa(line) + " column " + strconv.Itoa(column)
 }
 
-// parsePython reads one JSON document, NaN and the infinities included, as Python does.
+// parsePython reads one JSON document, NaN, the infinities and lone surrogates included, as Python does.
 func parsePython(text string) (any, *pySyntaxError) {
-	p := pyParser{text: text}
+	return pyParser{text: text}.document()
+}
+
+// parseField reads one JSON document as the validator's own reader does: without lone surrogates.
+func parseField(text string) (any, *pySyntaxError) {
+	return pyParser{text: text, builtin: true}.document()
+}
+
+func (p pyParser) document() (any, *pySyntaxError) {
 	v := p.value(0)
 	if p.err != nil {
 		return nil, p.err
@@ -45,9 +53,10 @@ func parsePython(text string) (any, *pySyntaxError) {
 }
 
 type pyParser struct {
-	text string
-	pos  int
-	err  *pySyntaxError
+	text    string
+	builtin bool // the validator's own reader
+	pos     int
+	err     *pySyntaxError
 }
 
 func (p *pyParser) fail(offset int, python, builtin string) {
@@ -334,7 +343,7 @@ func (p *pyParser) str() string {
 	return ""
 }
 
-// escape reads one backslash sequence; a lone surrogate becomes U+FFFD.
+// escape reads one backslash sequence.
 func (p *pyParser) escape(b *strings.Builder) bool {
 	start := p.pos
 	p.pos++
@@ -353,30 +362,76 @@ func (p *pyParser) escape(b *strings.Builder) bool {
 		return false
 	}
 	r, ok := p.unit()
-	if ok && utf16.IsSurrogate(r) && strings.HasPrefix(p.text[p.pos:], `\u`) {
+	if !ok || !utf16.IsSurrogate(r) {
+		b.WriteRune(r)
+		return ok
+	}
+	end := p.pos
+	if r < firstLow && strings.HasPrefix(p.text[p.pos:], `\u`) {
 		p.pos += 2
-		var low rune
-		if low, ok = p.unit(); ok {
-			r = utf16.DecodeRune(r, low)
+		low, ok := p.unit()
+		if !ok {
+			return false
 		}
+		if pair := utf16.DecodeRune(r, low); pair != utf8.RuneError {
+			b.WriteRune(pair)
+			return true
+		}
+		p.lone(p.pos-1, "lone leading surrogate in hex escape")
+		p.pos = end // the second may begin a pair of its own
+	} else {
+		p.unpaired(r)
 	}
-	if !ok {
-		p.fail(start+1, "Invalid \\uXXXX escape", "invalid escape")
-		return false
+	b.Write([]byte{0xed, byte(0x80 | r>>6&0x3f), byte(0x80 | r&0x3f)}) // as UTF-8 would have it
+	return p.err == nil
+}
+
+// firstLow is the first surrogate that can only be the second of a pair.
+const firstLow = 0xdc00
+
+// unpaired reports a surrogate that no second one follows, at the byte where the reader notices.
+func (p *pyParser) unpaired(r rune) {
+	switch rest := p.text[p.pos:]; {
+	case r >= firstLow:
+		p.lone(p.pos-1, "lone leading surrogate in hex escape")
+	case rest == "" || rest == `\`:
+		p.lone(len(p.text), "EOF while parsing a string")
+	case rest[0] == '\\':
+		p.lone(p.pos+1, "unexpected end of hex escape")
+	default:
+		p.lone(p.pos, "unexpected end of hex escape")
 	}
-	b.WriteRune(r) // a lone surrogate is written as U+FFFD
-	return true
+}
+
+// lone reports a lone surrogate to the reader that takes none.
+func (p *pyParser) lone(at int, builtin string) {
+	if p.builtin {
+		p.fail(at, "", builtin)
+	}
 }
 
 // unit reads four hexadecimal digits.
 func (p *pyParser) unit() (rune, bool) {
-	if p.pos+4 > len(p.text) {
+	const python = "Invalid \\uXXXX escape"
+	end := p.pos + 4
+	if !p.builtin {
+		end++ // Python's reader wants to see the byte behind them
+	}
+	if end > len(p.text) {
+		p.fail(p.pos-1, python, "EOF while parsing a string")
+		p.err.at = len(p.text)
 		return 0, false
 	}
-	n, err := strconv.ParseUint(p.text[p.pos:p.pos+4], 16, 16)
-	if err != nil {
-		return 0, false
+	n := rune(0)
+	for i := range 4 {
+		digit, err := strconv.ParseUint(p.text[p.pos+i:p.pos+i+1], 16, 8)
+		if err != nil {
+			p.fail(p.pos-1, python, "invalid escape")
+			p.err.at = p.pos + i
+			return 0, false
+		}
+		n = n<<4 | rune(digit)
 	}
 	p.pos += 4
-	return rune(n), true
+	return n, true
 }

@@ -56,7 +56,7 @@ type pyStyle struct {
 func compactStyle() pyStyle { return pyStyle{item: ",", key: ":"} }                // JSONResponse
 func spacedStyle() pyStyle  { return pyStyle{item: ", ", key: ": ", ascii: true} } // json.dumps without options
 
-// encode appends v as JSON. ok is false for what Python refuses too: NaN and the infinities.
+// encode appends v as JSON. ok is false for what Python refuses too: NaN, the infinities, lone surrogates.
 func (s pyStyle) encode(b []byte, v any) (out []byte, ok bool) {
 	switch v := v.(type) {
 	case nil:
@@ -73,7 +73,7 @@ func (s pyStyle) encode(b []byte, v any) (out []byte, ok bool) {
 		}
 		return append(b, pyFloat(v)...), true
 	case string:
-		return s.encodeString(b, v), true
+		return s.encodeString(b, v), !holdsSurrogate(v)
 	case []any:
 		return s.encodeList(b, v)
 	case pyDict:
@@ -106,7 +106,7 @@ func (s pyStyle) encodeDict(b []byte, dict pyDict) ([]byte, bool) {
 		}
 		b = append(s.encodeString(b, m.Key), s.key...)
 		var ok bool
-		if b, ok = s.encode(b, m.Value); !ok {
+		if b, ok = s.encode(b, m.Value); !ok || holdsSurrogate(m.Key) {
 			return b, false
 		}
 	}
@@ -141,6 +141,16 @@ func (s pyStyle) encodeString(b []byte, text string) []byte {
 		}
 	}
 	return append(b, '"')
+}
+
+// holdsSurrogate reports a lone surrogate: three bytes as UTF-8 would have them, which no valid text contains.
+func holdsSurrogate(text string) bool {
+	for i := 1; i < len(text); i++ {
+		if text[i-1] == 0xed && text[i] >= 0xa0 {
+			return true
+		}
+	}
+	return false
 }
 
 // appendEscaped appends one UTF-16 unit as \uXXXX.

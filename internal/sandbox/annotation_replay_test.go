@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
+	"math"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
@@ -16,44 +18,78 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 // exchange is one line of a recording of the real service.
 type exchange struct {
-	Method       string            `json:"method"`
-	Path         string            `json:"path"`
-	Query        map[string]string `json:"query"`
-	RequestType  string            `json:"request_type"`
-	Request      json.RawMessage   `json:"request"`
-	Status       int               `json:"status"`
-	Location     string            `json:"location"`
-	ResponseType string            `json:"response_type"`
-	Response     json.RawMessage   `json:"response"`
+	Method         string            `json:"method"`
+	Path           string            `json:"path"`
+	Query          map[string]string `json:"query"`
+	Token          string            `json:"token"` // "expired", or "foreign": signed by another server
+	RequestType    string            `json:"request_type"`
+	Request        json.RawMessage   `json:"request"`
+	Status         int               `json:"status"`
+	Location       string            `json:"location"`
+	ResponseType   string            `json:"response_type"`
+	Response       json.RawMessage   `json:"response"`
+	ResponseStart  string            `json:"response_start"`  // of an answer that was not recorded whole
+	ResponseLength int               `json:"response_length"` // of that answer, characters
+	Inferred       string            `json:"inferred"`        // why an answer that was not recorded is known
 }
+
+// recording is a history of the real service, and the API that is to repeat it.
+type recording struct {
+	api                  *AnnotationAPI
+	base, token, origins string
+}
+
+// Addresses that recorded requests name, beside those of the service itself.
+const (
+	closedPort = "http://closed-port.test"
+	nobody     = "http://127.0.0.1:1"
+)
 
 // TestRecordedExchanges replays what the real services of both generations answered. Equal history must give equal
 // answers: status, key order, types, nulls, texts and ids; only clocks, tokens and sums of images differ.
 func TestRecordedExchanges(t *testing.T) {
-	for generation, file := range map[string]string{
-		"newest": "annotation-newest.jsonl",
-		"seed":   "annotation-seed-era.jsonl",
+	origins := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/status": // of the platform
+			_, _ = w.Write([]byte(`{"status":"ok"}`))
+		case strings.HasSuffix(r.URL.Path, "/missing.jpg"):
+			http.NotFound(w, r)
+		default:
+			_, _ = w.Write(jpegLike(64))
+		}
+	}))
+	defer origins.Close()
+	for file, generation := range map[string]string{
+		"annotation-newest":          "newest",
+		"annotation-seed-era":        "seed",
+		"annotation-probes-newest":   "newest",
+		"annotation-probes-seed-era": "seed",
 	} {
-		t.Run(generation, func(t *testing.T) {
-			raw, err := os.ReadFile("../../testdata/recorded/" + file)
+		t.Run(file, func(t *testing.T) {
+			raw, err := os.ReadFile("../../testdata/recorded/" + file + ".jsonl")
 			if err != nil {
 				t.Fatal(err)
 			}
-			server := httptest.NewServer(NewAnnotationAPI(AnnotationOptions{Generation: generation, Now: oddClock()}))
+			api := NewAnnotationAPI(AnnotationOptions{
+				Generation: generation, Now: oddClock(),
+				PlatformObject: func(_, key string) ([]byte, bool) { return jpegLike(64), key != "missing.jpg" },
+			})
+			server := httptest.NewServer(api)
 			defer server.Close()
-			token := login(t, server.URL)
+			r := recording{api: api, base: server.URL, token: login(t, server.URL), origins: origins.URL}
 			for i, line := range bytes.Split(bytes.TrimSpace(raw), []byte("\n")) {
 				var e exchange
 				if err := json.Unmarshal(line, &e); err != nil {
 					t.Fatal(err)
 				}
-				t.Run(strconv.Itoa(i)+" "+e.Method+" "+e.Path, func(t *testing.T) { e.replay(t, server.URL, token, i) })
+				t.Run(strconv.Itoa(i)+" "+e.Method+" "+e.Path, func(t *testing.T) { r.replay(t, e, i) })
 			}
 		})
 	}
@@ -85,10 +121,12 @@ func login(t *testing.T, base string) string {
 	return answer.Token
 }
 
-func (e exchange) replay(t *testing.T, base, token string, index int) {
+func (r recording) replay(t *testing.T, e exchange, index int) {
 	t.Helper()
+	e.Request = []byte(strings.NewReplacer("http://storage.test", r.origins, "http://platform.test", r.origins, closedPort, nobody).
+		Replace(string(e.Request)))
 	body, contentType := e.body(t)
-	address := base + e.Path
+	address := r.base + e.Path
 	if len(e.Query) > 0 {
 		query := url.Values{}
 		for name, value := range e.Query {
@@ -103,11 +141,7 @@ func (e exchange) replay(t *testing.T, base, token string, index int) {
 	if contentType != "" {
 		request.Header.Set("Content-Type", contentType)
 	}
-	switch e.Status {
-	case http.StatusForbidden:
-	case http.StatusUnauthorized:
-		request.Header.Set("Authorization", "Bearer abc")
-	default:
+	if token := r.tokenFor(e); token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	response, err := http.DefaultTransport.RoundTrip(request)
@@ -123,16 +157,28 @@ func (e exchange) replay(t *testing.T, base, token string, index int) {
 		t.Fatalf("exchange %d: status %d, recorded %d; body %s", index, response.StatusCode, e.Status, raw)
 	}
 	if e.Location != "" {
-		want := strings.Replace(e.Location, e.Location[:strings.Index(e.Location, "/api")], base, 1)
+		want := strings.Replace(e.Location, e.Location[:strings.Index(e.Location, "/api")], r.base, 1)
 		if got := response.Header.Get("Location"); got != want {
 			t.Errorf("Location %q, want %q", got, want)
 		}
 		return
 	}
+	if e.Inferred != "" {
+		return
+	}
 	if got := response.Header.Get("Content-Type"); got != e.ResponseType {
 		t.Errorf("content type %q, recorded %q", got, e.ResponseType)
 	}
+	raw = bytes.ReplaceAll(raw, []byte(nobody), []byte(closedPort))
 	switch {
+	case e.ResponseStart != "":
+		if got := utf8.RuneCount(raw); got != e.ResponseLength {
+			t.Errorf("body of %d characters, recorded %d: %s", got, e.ResponseLength, raw)
+		}
+		stamps := func(text string) string { return createdAt.ReplaceAllStringFunc(text, zeroed) }
+		if got, want := stamps(string(raw)), stamps(e.ResponseStart); !strings.HasPrefix(got, want) {
+			t.Errorf("body %s\ndoes not start with the recorded\n%s", got, want)
+		}
 	case e.Response == nil:
 		if len(raw) > 0 {
 			t.Errorf("body %q where none was recorded", raw)
@@ -148,6 +194,21 @@ func (e exchange) replay(t *testing.T, base, token string, index int) {
 			t.Errorf("answer differs from the recorded one (-recorded +got):\n%s", diff)
 		}
 	}
+}
+
+// tokenFor is the token that the recorded request had; recordings leave them out.
+func (r recording) tokenFor(e exchange) string {
+	switch {
+	case e.Token == "expired":
+		return r.api.sign(claims{Sub: "admin", UserID: 1, Exp: 1})
+	case e.Token == "foreign":
+		return NewAnnotationAPI(AnnotationOptions{}).sign(claims{Sub: "admin", UserID: 1, Exp: math.MaxInt32})
+	case e.Status == http.StatusForbidden:
+		return ""
+	case e.Status == http.StatusUnauthorized:
+		return "abc"
+	}
+	return r.token
 }
 
 // body rebuilds the recorded request.
@@ -178,8 +239,9 @@ func (e exchange) body(t *testing.T) (io.Reader, string) {
 	var form struct {
 		Parts []struct {
 			Name, Value, Filename string
-			ContentType           string `json:"content_type"`
-			Bytes                 int
+			ContentType           string  `json:"content_type"`
+			Text                  *string // what the file held, if it was no image
+			Bytes                 int     // of an image; 0: not recorded
 		} `json:"_multipart"`
 	}
 	if err := json.Unmarshal([]byte(raw), &form); err != nil {
@@ -194,7 +256,11 @@ func (e exchange) body(t *testing.T) (io.Reader, string) {
 			}
 			continue
 		}
-		writeFile(t, w, part.Name, part.Filename, part.ContentType, jpegLike(part.Bytes))
+		data := jpegLike(max(part.Bytes, 64))
+		if part.Text != nil {
+			data = []byte(*part.Text)
+		}
+		writeFile(t, w, part.Name, part.Filename, part.ContentType, data)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -254,21 +320,46 @@ func canonical(t *testing.T, raw []byte) string {
 }
 
 var (
-	digits   = regexp.MustCompile(`[0-9]`)
-	imageSum = regexp.MustCompile(`_[0-9a-f]{8}(\.|$)`)
+	digits    = regexp.MustCompile(`[0-9]`)
+	imageSum  = regexp.MustCompile(`_[0-9a-f]{8}(\.|$)`)
+	createdAt = regexp.MustCompile(`"created_at":"[^"]*"`)
 )
+
+// knownSums are those of the recorded files and answers that are not images: replays have them too.
+var knownSums = []string{"e3b0c442", "61bd3acb", "a29ee2b1"}
+
+func zeroed(text string) string { return digits.ReplaceAllString(text, "0") }
 
 func masked(path, value string) string {
 	switch name := path[strings.LastIndexByte(path, '.')+1:]; {
 	case name == "access_token":
 		return "<token>"
 	case name == "bucket_key":
-		return imageSum.ReplaceAllString(value, "_<sum>$1")
+		return maskedKey(value)
+	case name == "url" && strings.Contains(value, "AWSAccessKeyId="):
+		return maskedAddress(value)
 	case slices.Contains([]string{"created_at", "updated_at", "skipped_at"}, name),
 		name == "last_seen_at" && strings.HasPrefix(value, "2026-11-23"): // the server's clock
-		return digits.ReplaceAllString(value, "0")
+		return zeroed(value)
 	}
 	return strconv.Quote(value)
+}
+
+func maskedKey(key string) string {
+	if slices.ContainsFunc(knownSums, func(sum string) bool { return strings.Contains(key, "_"+sum) }) {
+		return key
+	}
+	return imageSum.ReplaceAllString(key, "_<sum>$1")
+}
+
+// maskedAddress keeps bucket, key and names of the parameters of a presigned address.
+func maskedAddress(value string) string {
+	address, err := url.Parse(value)
+	if err != nil {
+		return value
+	}
+	names := slices.Sorted(maps.Keys(address.Query()))
+	return maskedKey(strings.TrimPrefix(address.Path, "/storage")) + " " + strings.Join(names, " ")
 }
 
 func comparePaths(t *testing.T, got, recorded []byte) {

@@ -143,6 +143,11 @@ func (a *AnnotationAPI) sequenceColumns(row SequenceRow) *reply {
 			return overflow(n, "int64")
 		}
 	}
+	for _, t := range []time.Time{row.RecordedAt, row.LastSeenAt} {
+		if refusal := timeColumn(t); refusal != nil {
+			return refusal
+		}
+	}
 	if strings.ContainsRune(row.CameraName+row.OrganisationName, 0) {
 		out := crash("sqlalchemy.exc.DBAPIError: invalid byte sequence for encoding \"UTF8\": 0x00")
 		return &out
@@ -156,6 +161,16 @@ func saturates(n int64) bool { return n == math.MaxInt64 || n == math.MinInt64 }
 func overflow(n int64, column string) *reply {
 	out := crash(fmt.Sprintf("sqlalchemy.exc.DBAPIError: (asyncpg.exceptions.DataError) invalid input for query argument: "+
 		"%d (value out of %s range)", n, column))
+	return &out
+}
+
+// timeColumn is the driver's refusal of a time that its zone takes out of years 1 to 9999.
+func timeColumn(t time.Time) *reply {
+	if year := t.UTC().Year(); year >= 1 && year <= 9999 {
+		return nil
+	}
+	out := crash("sqlalchemy.exc.DBAPIError: (asyncpg.exceptions.DataError) invalid input for query argument: " +
+		t.Format(time.RFC3339) + " (date value out of range)")
 	return &out
 }
 

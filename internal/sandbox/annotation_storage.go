@@ -30,6 +30,19 @@ func newObject(data []byte) object {
 	return object{data: data, sum: hex.EncodeToString(sum[:]), size: int64(len(data)), extension: extension(data)}
 }
 
+// partsFrom is the size from which on the service's storage client uploads in parts. The storage then reports no MD5 of
+// the whole, and the service takes the upload for corrupted.
+const partsFrom = 8 << 20 // bytes, the client's default
+
+// upload puts an image that the service holds itself into its storage.
+func upload(data []byte) (object, *reply) {
+	if len(data) >= partsFrom {
+		out := refuse(http.StatusInternalServerError, "Data was corrupted during upload")
+		return object{}, &out
+	}
+	return newObject(data), nil
+}
+
 // extension guesses a file name's ending from content; the service accepts any content.
 func extension(data []byte) string {
 	if len(data) == 0 {
@@ -119,7 +132,7 @@ func download(ctx context.Context, source string) (object, *reply) {
 	case len(data) == 0:
 		return failed(http.StatusUnprocessableEntity, "Source URL returned empty response")
 	}
-	return newObject(data), nil
+	return upload(data)
 }
 
 const storageLifetime = 24 * time.Hour // of a presigned address

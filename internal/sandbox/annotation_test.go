@@ -215,6 +215,26 @@ func TestAuthentication(t *testing.T) {
 	t.Run("sources are open", func(t *testing.T) { s.get("/source-apis/").want(t, 200, "[]") })
 }
 
+// TestMissingTokenInNewerFastAPI: from 0.122 on FastAPI challenges whoever sends no token or another scheme.
+func TestMissingTokenInNewerFastAPI(t *testing.T) {
+	s := newSite(t, AnnotationOptions{ChallengeMissingToken: true})
+	for header, want := range map[string]string{
+		"":           `401 Bearer {"detail":"Not authenticated"}`,
+		"Bearer":     `401 Bearer {"detail":"Not authenticated"}`,
+		"Basic YTpi": `401 Bearer {"detail":"Not authenticated"}`,
+		"Bearer abc": `401  {"detail":"Could not validate credentials"}`,
+	} {
+		request := httptest.NewRequestWithContext(t.Context(), "GET", "/api/v1/cameras/", http.NoBody)
+		request.Header.Set("Authorization", header)
+		recorder := httptest.NewRecorder()
+		s.api.ServeHTTP(recorder, request)
+		if got := fmt.Sprintf("%d %s %s", recorder.Code, recorder.Header().Get("WWW-Authenticate"), recorder.Body); got != want {
+			t.Errorf("%q: %s, want %s", header, got, want)
+		}
+	}
+	s.get("/cameras/").want(t, 200, "[]")
+}
+
 func TestSequenceFormRules(t *testing.T) {
 	for _, generation := range []string{"newest", "seed"} {
 		t.Run(generation, func(t *testing.T) {
@@ -236,7 +256,10 @@ func TestSequenceFormRules(t *testing.T) {
 			}
 			s.sequence(map[string]string{"alert_api_id": "5000000000"}).want(t, pick(500, 201), "5000000000")
 			s.sequence(map[string]string{"alert_api_id": "7", "azimuth": "-1", "lat": "91.5"}).want(t, 201, `{"azimuth":-1,"id":`)
-			s.sequence(map[string]string{"alert_api_id": "8", "camera_id": "3000000000"}).want(t, 500, "Traceback")
+			for _, field := range []string{"camera_id", "organisation_id", "azimuth"} { // columns of 32 bits
+				s.sequence(map[string]string{"alert_api_id": "8", field: "2147483648"}).want(t, 500, "Traceback")
+				s.sequence(map[string]string{"alert_api_id": "8", field: "-2147483649"}).want(t, 500, "Traceback")
+			}
 			s.sequence(map[string]string{"alert_api_id": "9", "recorded_at": "2026-08-01T12:00:00+02:00"}).
 				want(t, 201, `"recorded_at":"2026-08-01T10:00:00Z"`)
 			s.sequence(map[string]string{"alert_api_id": "10", "azimuth": "", "created_at": "1999-01-01"}).
@@ -384,6 +407,10 @@ func TestCounters(t *testing.T) {
 	}
 	if got := s.api.RequestsTo("POST /api/v1/sequences/"); got != 2 {
 		t.Errorf("%d requests, want 2", got)
+	}
+	s.sequence(map[string]string{"alert_api_id": "2", "lat": "nan"}).want(t, 500, "Traceback") // stored, but unwritable
+	if got := s.api.Writes(); got != 1 || len(s.api.Sequences()) != 2 {
+		t.Errorf("%d writes, want 1: only what was answered with success counts", got)
 	}
 }
 

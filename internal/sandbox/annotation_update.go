@@ -56,16 +56,22 @@ func (a *AnnotationAPI) updateAnnotation(c *call) reply {
 	if refusal := a.updateNulls(b); refusal != nil {
 		return *refusal
 	}
+	if b.given["updated_at"] {
+		if refusal := timeColumn(b.updatedAt); refusal != nil {
+			return *refusal
+		}
+	}
 	if demotes {
 		if refusal := a.demote(row.SequenceID); refusal != nil {
 			return *refusal
 		}
 	}
+	_, updatedGiven := b.given["updated_at"]
 	switch {
 	case a.newest && !sameContent(row, &next):
 		next.UpdatedAt = a.now() // stamped by the database layer, only when something has changed
-	case !a.newest && b.given["updated_at"]:
-		next.UpdatedAt = b.updatedAt.UTC()
+	case !a.newest && updatedGiven:
+		next.UpdatedAt = b.updatedAt.UTC() // every key that was sent is assigned, null too
 	}
 	if next.Stage == stageAnnotated {
 		next.Contributors = append(slices.Clone(row.Contributors), c.user)

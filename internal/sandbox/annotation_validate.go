@@ -248,9 +248,15 @@ func (v *validator) boolean(loc []any, input any) (value, ok bool) {
 	return false, false
 }
 
+// str reads a string. The service takes half a character for text in some places and fails over it later; here it is
+// refused at once, and the refusal, which repeats it, cannot be written: the answer is 500 either way.
 func (v *validator) str(loc []any, input any) (string, bool) {
 	if s, ok := input.(string); ok {
-		return s, true
+		if !holdsSurrogate(s) {
+			return s, true
+		}
+		v.add(loc, input, "string_unicode", "Input should be a valid string, unable to parse raw data as a unicode string")
+		return "", false
 	}
 	v.add(loc, input, "string_type", "Input should be a valid string")
 	return "", false
@@ -290,7 +296,7 @@ func (v *validator) datetime(loc []any, input any) (time.Time, bool) {
 	case string:
 		t, reason := parseDatetime(d)
 		if reason == "" {
-			return t, true
+			return v.calendar(loc, input, t)
 		}
 		v.add(loc, input, "datetime_from_date_parsing", "Input should be a valid datetime or date, "+reason,
 			pyMember{"error", reason})
@@ -309,22 +315,20 @@ func (v *validator) datetime(loc []any, input any) (time.Time, bool) {
 
 // timestamp reads seconds or milliseconds since 1970.
 func (v *validator) timestamp(loc []any, input any, f float64) (time.Time, bool) {
-	const year10000 = 253402300800 // seconds
-	t := f
-	if math.Abs(f) > msFrom {
-		t /= 1000
+	t, reason := fromTimestamp(f)
+	if reason == "" {
+		return v.calendar(loc, input, t)
 	}
-	var reason string
-	switch {
-	case math.IsNaN(f):
-		reason = "NaN values not permitted"
-	case t >= year10000:
-		reason = "dates after 9999 are not supported as unix timestamps"
-	case t < -62167219200: // year 0
-		reason = "dates before 0000 are not supported as unix timestamps"
-	default:
-		return fromTimestamp(f), true
+	v.add(loc, input, "datetime_parsing", "Input should be a valid datetime, "+reason, pyMember{"error", reason})
+	return time.Time{}, false
+}
+
+// calendar refuses year 0 on the clock as it was sent: the library reads it, and Python has no such year.
+func (v *validator) calendar(loc []any, input any, t time.Time) (time.Time, bool) {
+	if t.Year() != 0 {
+		return t, true
 	}
+	const reason = "year 0 is out of range"
 	v.add(loc, input, "datetime_parsing", "Input should be a valid datetime, "+reason, pyMember{"error", reason})
 	return time.Time{}, false
 }
@@ -452,7 +456,7 @@ func (v *validator) predictions(loc []any, input any) []Prediction {
 // predictionsText reads an AlgoPredictions document inside a form field; refusal is the text of the answer's detail.
 func predictionsText(text string) (list []Prediction, refusal string) {
 	v := validator{json: true}
-	value, syntax := parsePython(text)
+	value, syntax := parseField(text)
 	if syntax != nil {
 		v.add(nil, text, "json_invalid", "Invalid JSON: "+syntax.Error())
 	} else {

@@ -22,6 +22,11 @@ func TestSyntaxErrorWords(t *testing.T) {
 		{`{} x`, `3 Extra data`, `trailing characters at line 1 column 4`},
 		{`["\`, `1 Unterminated string starting at`, `EOF while parsing a string at line 1 column 3`},
 		{`["a`, `1 Unterminated string starting at`, `EOF while parsing a string at line 1 column 3`},
+		{`["\uZZZZ"]`, `3 Invalid \uXXXX escape`, `invalid escape at line 1 column 5`},
+		{`["\u12G4"]`, `3 Invalid \uXXXX escape`, `invalid escape at line 1 column 7`},
+		{`["\ud800\uZZ11"]`, `9 Invalid \uXXXX escape`, `invalid escape at line 1 column 11`},
+		{`["\u12`, `3 Invalid \uXXXX escape`, `EOF while parsing a string at line 1 column 6`},
+		{`["\u1234`, `3 Invalid \uXXXX escape`, `EOF while parsing a string at line 1 column 8`},
 		{`["\e"]`, `2 Invalid \escape`, `invalid escape at line 1 column 4`},
 		{"[\"\n\"]", `2 Invalid control character at`, "control character (\\u0000-\\u001F) found while parsing a string at line 2 column 0"},
 		{"[\n\n 1.]", `5 Expecting ',' delimiter`, `invalid number at line 3 column 4`},
@@ -39,6 +44,45 @@ func TestSyntaxErrorWords(t *testing.T) {
 			t.Errorf("%q: form fields say %q, want %q", c.text, got, c.builtin)
 		}
 	}
+}
+
+// TestSurrogatesInFormFields pins where the reader of form fields gives up on half a character.
+func TestSurrogatesInFormFields(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{`["\ud800"]`, `unexpected end of hex escape at line 1 column 9`},
+		{`["\ud800`, `EOF while parsing a string at line 1 column 8`},
+		{`["\ud800\`, `EOF while parsing a string at line 1 column 9`},
+		{`["\ud800\n"]`, `unexpected end of hex escape at line 1 column 10`},
+		{`["\ud800x"]`, `unexpected end of hex escape at line 1 column 9`},
+		{`["\ud800\u"`, `EOF while parsing a string at line 1 column 11`},
+		{`["\ud800\ud800"]`, `lone leading surrogate in hex escape at line 1 column 14`},
+		{`["\udc00x"]`, `lone leading surrogate in hex escape at line 1 column 8`},
+	} {
+		_, syntax := parseField(c.text)
+		if syntax == nil {
+			t.Errorf("%q was read", c.text)
+		} else if got := syntax.Error(); got != c.want {
+			t.Errorf("%q: %q, want %q", c.text, got, c.want)
+		}
+		if _, syntax := parsePython(c.text); syntax != nil && strings.HasSuffix(c.text, "]") {
+			t.Errorf("request bodies: %q refused: %v", c.text, syntax)
+		}
+	}
+	if value, syntax := parseField(`"\ud83d\ude00"`); syntax != nil || value != "\U0001F600" {
+		t.Errorf("a whole pair is read as %q, %v", value, syntax)
+	}
+}
+
+// TestBytesOfRequestBodies pins what the service's decoding of JSON bodies takes and where it counts.
+func TestBytesOfRequestBodies(t *testing.T) {
+	s := newSite(t, AnnotationOptions{})
+	s.json("POST", "/auth/login", "\ufeff"+`{"username":"admin","password":"admin12345"}`).want(t, 200, "access_token")
+	s.json("POST", "/auth/login", "\ufeff"+`{"a":"é" 1}`).want(t, 422, `"loc":["body",9]`) // characters, the mark not counted
+	s.json("POST", "/auth/login", "{\"a\":\"\xff\"}").want(t, 400, "There was an error parsing the body")
+	// Forms and queries lose what is no UTF-8.
+	s.do("POST", "/sequences/", "application/x-www-form-urlencoded", strings.NewReader("azimuth=%ff%ed%a0%80")).
+		want(t, 422, "\"input\":\"\ufffd")
+	s.get("/sequences/?page=%ed%a0%80").want(t, 422, "\"input\":\"\ufffd")
 }
 
 // TestLaxReading pins what the validation library takes for a number, a bool or a time, and how it names the rest.
@@ -90,6 +134,15 @@ func TestLaxReading(t *testing.T) {
 		{"datetime", datetime, "1e3", "input is too short"},
 		{"datetime", datetime, 1e20, "dates after 9999 are not supported as unix timestamps"},
 		{"datetime", datetime, nil, "datetime_type"},
+		{"datetime", datetime, "2026-08-01T10:00:00\u221202:00", "2026-08-01T12:00:00Z"}, // a minus sign
+		{"datetime", datetime, "0000-01-01", "datetime_parsing Input should be a valid datetime, year 0 is out of range"},
+		{"datetime", datetime, "0000-02-30", "datetime_from_date_parsing Input should be a valid datetime or date, day value is outside"},
+		{"datetime", datetime, int64(-62135596801000), "datetime_parsing Input should be a valid datetime, year 0 is out of range"},
+		{"datetime", datetime, "-62135596801000", "datetime_parsing Input should be a valid datetime, year 0 is out of range"},
+		{"datetime", datetime, int64(-62135596800000), "0001-01-01T00:00:00Z"},
+		{"datetime", datetime, int64(-62167219200001), "datetime_parsing Input should be a valid datetime, dates before 0000 are not"},
+		{"datetime", datetime, "-62167219200001", "datetime_from_date_parsing Input should be a valid datetime or date, dates before 0000"},
+		{"datetime", datetime, "253402300800000", "datetime_from_date_parsing Input should be a valid datetime or date, dates after 9999"},
 	} {
 		v.issues = nil
 		got := fmt.Sprint(c.read(c.in))
