@@ -1,9 +1,6 @@
 package annotate
 
-import (
-	"encoding/json"
-	"slices"
-)
+import "encoding/json"
 
 // Document is the annotation field of a sequence annotation (contract B.4). No tracks: no usable boxes.
 type Document struct {
@@ -38,24 +35,6 @@ func (t Track) MarshalJSON() ([]byte, error) {
 	t.FalsePositiveTypes = notNil(t.FalsePositiveTypes)
 	t.Boxes = notNil(t.Boxes)
 	return json.Marshal(plain(t))
-}
-
-// Equal reports whether writing d over other would change nothing: load leaves an equal annotation as it is.
-//
-// The order of tracks and of boxes matters and coordinates must agree to the bit. The annotation API stores the document
-// as it was sent and its numbers survive the way there and back (contract G2), and generation is repeatable, so a
-// document of the same boxes and thresholds comes back equal; anything else was made by other means and a person sees
-// its tracks in another order. A nil list equals an empty one, and -0 equals 0.
-func (d Document) Equal(other Document) bool {
-	return slices.EqualFunc(d.Tracks, other.Tracks, Track.Equal)
-}
-
-// Equal compares tracks by the rules of [Document.Equal].
-func (t Track) Equal(other Track) bool {
-	return t.IsSmoke == other.IsSmoke &&
-		equalPointees(t.SmokeType, other.SmokeType) &&
-		slices.Equal(t.FalsePositiveTypes, other.FalsePositiveTypes) &&
-		slices.Equal(t.Boxes, other.Boxes)
 }
 
 // Prediction is the wire form of a box on a detection (contract B.3).
@@ -103,11 +82,4 @@ func notNil[T any](list []T) []T {
 		return []T{}
 	}
 	return list
-}
-
-func equalPointees[T comparable](a, b *T) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return *a == *b
 }

@@ -104,8 +104,8 @@ func TestClusterAgreesWithTheAnnotationAPI(t *testing.T) {
 		}
 		if frames, same := c.frames(); same {
 			generated++
-			if got := annotate.Generate(frames, c.thresholds()); !got.Equal(want) {
-				t.Errorf("case %d %s: Generate (-want +got):\n%s", i, c.Name, cmp.Diff(want, got))
+			if diff := cmp.Diff(want, annotate.Generate(frames, c.thresholds())); diff != "" {
+				t.Errorf("case %d %s: Generate (-want +got):\n%s", i, c.Name, diff)
 			}
 		}
 	}

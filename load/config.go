@@ -22,6 +22,7 @@ type Config struct {
 	RepairForeign bool          // complete and annotate what another tool loaded, too; nothing of it is removed
 	Workers       int           // sequences in flight, and image uploads in flight; 0: 16
 	DryRun        bool          // everything but writes; Result.Plan says what a run would do
+	BriefPlan     bool          // with DryRun: without the annotations that would be written, which are kept until the end
 	AssumeImages  bool          // with DryRun: take frames whose image was not downloaded for ones that have it
 
 	StateDir string // where the target's lock is; "": the user's (StateDir)

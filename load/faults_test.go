@@ -2,109 +2,23 @@ package load_test
 
 import (
 	"bytes"
-	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"pyrobundle/annotate"
-	"pyrobundle/internal/httpapi"
 	"pyrobundle/internal/sandbox"
 	"pyrobundle/load"
 	"pyrobundle/load/annotation"
 	"pyrobundle/store"
 )
 
-// committedAndLost lets the API act and takes its answer away.
-func committedAndLost(r *http.Request, api http.Handler) {
-	api.ServeHTTP(httptest.NewRecorder(), r)
-	panic(http.ErrAbortHandler)
-}
-
 func is(r *http.Request, method, path string) bool {
 	return r.Method == method && strings.HasPrefix(r.URL.Path, "/api/v1"+path)
-}
-
-// TestE14_RetryAfterLostAnswerMakesNoSecondRow: of every write, the answer is lost once, after the API has acted.
-func TestE14_RetryAfterLostAnswerMakesNoSecondRow(t *testing.T) {
-	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
-		w := newWorld(t, generation)
-		bundle := matrixBundle()
-		var lost sync.Map
-		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
-			if r.Method == http.MethodGet {
-				api.ServeHTTP(rw, r)
-				return
-			}
-			body, _ := io.ReadAll(r.Body) // of a test's own request
-			r.Body = io.NopCloser(bytes.NewReader(body))
-			key := r.Method + r.URL.Path
-			if is(r, "POST", "/detections/") {
-				_, rest, _ := strings.Cut(string(body), `name="alert_api_id"`)
-				key += rest[:20]
-			}
-			if _, again := lost.LoadOrStore(key, true); !again {
-				committedAndLost(r, api)
-			}
-			api.ServeHTTP(rw, r)
-		})
-		result := w.run(t, bundle)
-		w.expect(t, "after the load", whole)
-		if want := (load.SequenceCounts{Total: 1, Successful: 1, New: 1}); result.Sequences != want {
-			t.Errorf("sequences = %+v, want %+v", result.Sequences, want)
-		}
-		if want := (load.DetectionCounts{Total: 3, Created: 3}); result.Detections != want {
-			t.Errorf("detections = %+v, want %+v", result.Detections, want)
-		}
-		if result.Annotations.Created != 1 {
-			t.Errorf("annotations = %+v, want 1 created", result.Annotations)
-		}
-		if n := len(w.api.Detections(0)); n != 3 {
-			t.Errorf("%d rows, want 3", n)
-		}
-	})
-}
-
-// TestE14_ASlowCommitIsWaitedFor: the row is not there at the first look, and is at the second.
-func TestE14_ASlowCommitIsWaitedFor(t *testing.T) {
-	w := newWorld(t, annotation.SeedEra)
-	var (
-		mu      sync.Mutex
-		held    *http.Request // the upload that hangs in the server
-		uploads int
-	)
-	w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
-		mu.Lock()
-		defer mu.Unlock()
-		if is(r, "POST", "/detections/") {
-			body, _ := io.ReadAll(r.Body) // of a test's own request
-			r.Body = io.NopCloser(bytes.NewReader(body))
-			if bytes.Contains(body, []byte("4101")) {
-				if uploads++; uploads == 1 {
-					held = r.Clone(context.WithoutCancel(r.Context()))
-					panic(http.ErrAbortHandler)
-				}
-			}
-		}
-		api.ServeHTTP(rw, r)
-		if is(r, "GET", "/detections/") && held != nil {
-			api.ServeHTTP(httptest.NewRecorder(), held)
-			held = nil
-		}
-	})
-	w.run(t, matrixBundle())
-	w.expect(t, "after the load", whole)
-	if uploads != 1 {
-		t.Errorf("detection 4101 was uploaded %d times", uploads)
-	}
 }
 
 // TestTimesReadInAnotherZoneAreStillFound: an importer sent times without a zone, and the server's process took them for
@@ -122,25 +36,6 @@ func TestTimesReadInAnotherZoneAreStillFound(t *testing.T) {
 	}
 }
 
-// TestE14_ALostAnswerToAnUpdateIsLookedFor: the update is not repeated, because it has happened.
-func TestE14_ALostAnswerToAnUpdateIsLookedFor(t *testing.T) {
-	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
-		w := newWorld(t, generation)
-		w.loadMatrix(t)
-		w.api.ResetCounters()
-		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
-			if r.Method == http.MethodPatch {
-				committedAndLost(r, api)
-			}
-			api.ServeHTTP(rw, r)
-		})
-		result := w.run(t, matrixBundle(), func(c *load.Config) { c.Thresholds.Confidence = .55 })
-		if result.Annotations.Updated != 1 || result.Sequences.Updated != 1 || w.api.Writes() != 1 {
-			t.Errorf("%+v, %+v, %d writes", result.Annotations, result.Sequences, w.api.Writes())
-		}
-	})
-}
-
 // TestASequenceWithoutImagesIsNotCreated: annotators could do nothing with it.
 func TestASequenceWithoutImagesIsNotCreated(t *testing.T) {
 	w := newWorld(t, annotation.Newest)
@@ -154,95 +49,6 @@ func TestASequenceWithoutImagesIsNotCreated(t *testing.T) {
 		result.Problems[0].String() != "sequence 41: 3 of 3 frames have no image in the bundle: gone" ||
 		result.Problems[1].String() != "sequence 41: not created: it has no frame with an image" || result.Problems[1].Class != store.Incomplete {
 		t.Errorf("%+v, problems %v", result.Sequences, result.Problems)
-	}
-}
-
-// TestE14_ASlowCommitOfTheOlderGenerationIsRepairedAtOnce: the answer is lost, the row appears only after both looks, so
-// the detection is made again; reading back shows two rows, and the later one goes.
-func TestE14_ASlowCommitOfTheOlderGenerationIsRepairedAtOnce(t *testing.T) {
-	w := newWorld(t, annotation.SeedEra)
-	var (
-		mu   sync.Mutex
-		held []byte // the body of the upload that hangs in the server
-		head http.Header
-	)
-	w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
-		mu.Lock()
-		defer mu.Unlock()
-		if !is(r, "POST", "/detections/") {
-			api.ServeHTTP(rw, r)
-			return
-		}
-		body, _ := io.ReadAll(r.Body) // of a test's own request
-		if bytes.Contains(body, []byte("4101")) {
-			if head == nil {
-				held, head = body, r.Header.Clone()
-				panic(http.ErrAbortHandler)
-			}
-			if held != nil {
-				late := httptest.NewRequest(http.MethodPost, r.URL.Path, bytes.NewReader(held))
-				late.Header = head
-				api.ServeHTTP(httptest.NewRecorder(), late)
-				held = nil
-			}
-		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		api.ServeHTTP(rw, r)
-	})
-	w.run(t, matrixBundle())
-	w.expect(t, "after the load", whole)
-	if n := w.api.RequestsTo("DELETE /api/v1/detections/{detection_id}"); n != 1 {
-		t.Errorf("%d rows removed, want the second one", n)
-	}
-}
-
-// TestE14_SecondRowsOfAnEarlierToolAreRemoved, unless the annotation of a person may refer to them.
-func TestE14_SecondRowsOfAnEarlierToolAreRemoved(t *testing.T) {
-	for name, c := range map[string]struct {
-		reviewed bool
-		rows     int
-	}{
-		"the API's own annotation refers to both": {false, 3},
-		"a person's annotation":                   {true, 4},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, annotation.SeedEra)
-			w.loadMatrix(t)
-			w.dropAnnotation(t)
-			sequence := w.api.Sequences()[0].ID
-			_, err := w.client.CreateDetection(t.Context(), annotation.NewDetection{
-				SequenceID: sequence, AlertAPIID: 4101, RecordedAt: noon.Add(30 * time.Second),
-				Predictions: annotate.Predict([]annotate.Box{{X1: .12, Y1: .1, X2: .32, Y2: .3, Confidence: .6}}),
-				Image:       []byte("\xff\xd8\xff\xe07-41-1.jpg"), FileName: "again.jpg", ContentType: "image/jpeg",
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			created, err := w.client.CreateAnnotation(t.Context(), annotation.NewAnnotation{
-				SequenceID: sequence, ProcessingStage: annotation.StageReadyToAnnotate,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if boxes := len(created.Document.Tracks[0].Boxes); boxes != 3 {
-				t.Fatalf("the API's own annotation has %d boxes, want 3, two of them of one detection", boxes)
-			}
-			if c.reviewed {
-				w.edit(t, review)
-			}
-			w.run(t, matrixBundle())
-			if n := len(w.api.Detections(0)); n != c.rows {
-				t.Errorf("%d rows, want %d", n, c.rows)
-			}
-			if !c.reviewed {
-				w.expect(t, "after the load", whole)
-			}
-			w.api.ResetCounters()
-			w.run(t, matrixBundle())
-			if n := w.api.Writes(); n != 0 {
-				t.Errorf("the second load wrote %d times", n)
-			}
-		})
 	}
 }
 
@@ -620,183 +426,4 @@ func TestAPersonWhoBeginsMeanwhileIsNotOverwritten(t *testing.T) {
 			t.Errorf("kept = %v", result.Kept)
 		}
 	})
-}
-
-// TestTwoMachinesAtOnce: the newer generation keeps them from making anything twice; with the older one a run after them
-// does.
-func TestTwoMachinesAtOnce(t *testing.T) {
-	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
-		w := newWorld(t, generation)
-		bundle := &inMemory{}
-		for i := range int64(12) {
-			bundle.add(41+i, noon.Add(time.Duration(i)*time.Minute), drifting(9)...)
-		}
-		var group sync.WaitGroup
-		for range 2 {
-			cfg := w.config()
-			cfg.StateDir = t.TempDir() // another machine's
-			group.Go(func() {
-				result, err := load.Run(t.Context(), bundle, w.client, cfg)
-				if err != nil {
-					t.Error(err)
-				}
-				consistent(t, result)
-			})
-		}
-		group.Wait()
-		w.run(t, bundle)
-		if n := len(w.api.Detections(0)); n != 12*9 {
-			t.Errorf("%d detections, want %d", n, 12*9)
-		}
-		if n := len(w.api.Sequences()); n != 12 {
-			t.Errorf("%d sequences, want 12", n)
-		}
-		w.api.ResetCounters()
-		if w.run(t, bundle); w.api.Writes() != 0 {
-			t.Errorf("%d writes when nothing was left to do", w.api.Writes())
-		}
-	})
-}
-
-// TestASecondRunOfThisMachineIsRefused while the first one lasts, and not after it.
-func TestASecondRunOfThisMachineIsRefused(t *testing.T) {
-	w := newWorld(t, annotation.Newest)
-	reached, release := make(chan struct{}), make(chan struct{})
-	var once sync.Once
-	w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
-		if is(r, "POST", "/sequences/") {
-			once.Do(func() { close(reached); <-release })
-		}
-		api.ServeHTTP(rw, r)
-	})
-	var first sync.WaitGroup
-	first.Go(func() {
-		if _, err := load.Run(t.Context(), matrixBundle(), w.client, w.config()); err != nil {
-			t.Error(err)
-		}
-	})
-	<-reached
-	if _, err := load.Run(t.Context(), matrixBundle(), w.client, w.config()); !errors.Is(err, load.ErrTargetBusy) {
-		t.Errorf("second run: error = %v, want ErrTargetBusy", err)
-	}
-	dry := w.config()
-	dry.DryRun = true
-	if _, err := load.Run(t.Context(), matrixBundle(), w.client, dry); err != nil {
-		t.Errorf("dry run beside it: %v", err)
-	}
-	close(release)
-	first.Wait()
-	w.run(t, matrixBundle())
-}
-
-// TestCancelledRunStopsAtOnceAndTheNextCompletes.
-func TestCancelledRunStopsAtOnceAndTheNextCompletes(t *testing.T) {
-	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
-		w := newWorld(t, generation)
-		bundle := &inMemory{}
-		for i := range int64(20) {
-			bundle.add(41+i, noon.Add(time.Duration(i)*time.Minute), drifting(6)...)
-		}
-		goroutines := runtime.NumGoroutine()
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var uploads atomic.Int64
-		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
-			if is(r, "POST", "/detections/") {
-				switch n := uploads.Add(1); {
-				case n == 40:
-					cancel()
-				case n > 40:
-					_, _ = io.Copy(io.Discard, r.Body) // else the server does not notice that we leave
-					<-r.Context().Done()               // a server that hangs
-					return
-				}
-			}
-			api.ServeHTTP(rw, r)
-		})
-		started := time.Now()
-		result, err := load.Run(ctx, bundle, w.client, w.config())
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("error = %v, want context.Canceled", err)
-		}
-		if took := time.Since(started); took > 5*time.Second { // generous: the machine may be busy; the server hangs for good
-			t.Errorf("it took %s", took)
-		}
-		consistent(t, result)
-		if result.Sequences.Failed != 0 || len(result.Problems) != 0 || result.Detections.Created == 0 {
-			t.Errorf("what was done: %+v, %+v, problems %v", result.Sequences, result.Detections, result.Problems)
-		}
-		w.client.Close()
-		for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines+4 && time.Now().Before(deadline); {
-			runtime.Gosched()
-		}
-		if n := runtime.NumGoroutine(); n > goroutines+4 { // the server's own
-			t.Errorf("%d goroutines, %d before", n, goroutines)
-		}
-
-		w.intercept(nil)
-		if again := w.run(t, bundle); again.Sequences.Failed != 0 {
-			t.Errorf("again: %+v, problems %v", again.Sequences, again.Problems)
-		}
-		if n := len(w.api.Detections(0)); n != 20*6 {
-			t.Errorf("%d detections, want %d", n, 20*6)
-		}
-		if n := len(w.api.Annotations()); n != 20 {
-			t.Errorf("%d annotations, want 20", n)
-		}
-	})
-}
-
-// TestARefusedLoginEndsTheRun with one error, and counts nothing as failed.
-func TestARefusedLoginEndsTheRun(t *testing.T) {
-	w := newWorld(t, annotation.Newest)
-	bundle := &inMemory{}
-	for i := range int64(20) {
-		bundle.add(41+i, noon, drifting(3)...)
-	}
-	w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
-		if is(r, "POST", "/detections/") {
-			w.api.AddUser("admin", "another password now")
-			w.api.ExpireTokens()
-		}
-		api.ServeHTTP(rw, r)
-	})
-	result, err := load.Run(t.Context(), bundle, w.client, w.config())
-	if !errors.Is(err, httpapi.ErrUnauthorized) {
-		t.Errorf("error = %v, want ErrUnauthorized", err)
-	}
-	if result.Sequences.Failed != 0 || len(result.Problems) != 0 {
-		t.Errorf("%+v, problems %v", result.Sequences, result.Problems)
-	}
-	if strings.Contains(fmt.Sprint(err), "\n") || strings.Contains(fmt.Sprint(err), "admin12345") {
-		t.Errorf("error = %q", err)
-	}
-}
-
-// TestADeadTargetEndsTheRunWithOneMessage.
-func TestADeadTargetEndsTheRunWithOneMessage(t *testing.T) {
-	api := sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{})
-	server := httptest.NewServer(api)
-	client, err := annotation.Dial(t.Context(), annotation.Config{
-		BaseURL: server.URL, Login: "admin", Password: "admin12345",
-		Retry: httpapi.Retry{Attempts: 2, For: 50 * time.Millisecond, Base: time.Millisecond, Max: time.Millisecond},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	server.Close()
-	bundle := &inMemory{}
-	for i := range int64(50) {
-		bundle.add(41+i, noon.AddDate(0, 0, int(i)), drifting(3)...)
-	}
-	result, err := load.Run(t.Context(), bundle, client, load.Config{
-		SourceAPI: "pyronear_french", Thresholds: annotate.Thresholds{MinClusterSize: 1}, StateDir: t.TempDir(),
-	})
-	if !errors.Is(err, httpapi.ErrUnreachable) || strings.Contains(fmt.Sprint(err), "\n") {
-		t.Errorf("error = %v, want ErrUnreachable, one line", err)
-	}
-	if len(result.Problems) > 2 {
-		t.Errorf("%d problems, first %v", len(result.Problems), result.Problems[0])
-	}
 }

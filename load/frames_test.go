@@ -184,12 +184,15 @@ func TestWantLeavesFramesWithoutImageOut(t *testing.T) {
 	if len(w.detections) != 1 || w.detections[0].id != 5001 {
 		t.Errorf("detections = %+v, want 5001 alone", w.detections)
 	}
-	if w.withoutImage != 2 || w.withoutImageReason != "404 from the storage" {
-		t.Errorf("without image: %d, %q", w.withoutImage, w.withoutImageReason)
+	if want := (lack{1, "404 from the storage"}); w.gone != want {
+		t.Errorf("gone: %+v, want %+v", w.gone, want)
+	}
+	if want := (lack{1, "not downloaded yet; fetch again to get them"}); w.absent != want {
+		t.Errorf("absent: %+v, want %+v", w.absent, want)
 	}
 
 	cfg.DryRun, cfg.AssumeImages = true, true
-	if w, err = want(r, cfg, annotation.Newest); err != nil || len(w.detections) != 3 || w.withoutImage != 0 {
-		t.Errorf("with images assumed: %d detections, %d without image, error %v", len(w.detections), w.withoutImage, err)
+	if w, err = want(r, cfg, annotation.Newest); err != nil || len(w.detections) != 3 || w.gone.frames+w.absent.frames != 0 {
+		t.Errorf("with images assumed: %d detections, %+v, %+v, error %v", len(w.detections), w.gone, w.absent, err)
 	}
 }

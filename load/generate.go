@@ -10,43 +10,59 @@ import (
 )
 
 // annotate generates a sequence's annotation from the detections that the target has, and writes it. It is the same for
-// Run and Regenerate. ours says that the annotation there, if any, is now the generated one, so that no other row of a
-// detection is referred to.
+// Run and Regenerate. ours says that the annotation there, if any, is now the generated one and no person's before, so
+// that nothing needs another row of a detection.
 //
-// The decision is made on what the list showed, and made again on a fresh reading right before anything is replaced. A
-// person who saves in the instant between that reading and the write is not protected: the API has no conditional
-// update.
-func (r *run) annotate(t there, rows []annotation.Detection, out *outcome) (ours bool, err error) {
+// The decision is made on what the list showed, and made again on a fresh reading right before anything is replaced or
+// removed. A person who saves in the instant between that reading and the write is not protected: the API has no
+// conditional update.
+func (r *run) annotate(t there, plan *detectionPlan, out *outcome) (ours bool, err error) {
 	r.cfg.Progress("annotations", 0, 1)
 	defer r.cfg.Progress("annotations", 1, 0)
-	frames := framesOfRows(rows)
+	frames := framesOfRows(plan.detections)
 	doc := annotate.Generate(frames, r.cfg.Thresholds)
 	r.logAnnotation(out.id, frames, doc)
+	// Of a document without boxes the API makes its own, from every row that it has.
+	misled := len(doc.Tracks) == 0 && len(annotate.Generate(framesOfRows(plan.staying()), r.cfg.Thresholds).Tracks) > 0
 	var (
 		seen    = t.note
 		current *annotation.SequenceAnnotation // what seen was read from; nil: a list
+		fresh   = t.isNew                      // seen is no list's
+		worked  bool                           // a person has, as one of the readings showed
 		did     verdict                        // a write whose answer was lost
 	)
 	for attempt := 1; ; attempt++ {
-		verdict := decide(doc, seen, r.cfg)
+		if t.IsManual {
+			seen.byHand()
+		}
+		worked = worked || seen.byPerson()
+		verdict := decide(doc, seen, len(plan.duplicates) > 0, r.cfg)
 		if verdict == leaveEqual && did != "" {
 			verdict = did // the lost write has happened
-			return true, out.annotated(verdict, seen, doc)
+			return !worked, out.annotated(verdict, seen, doc)
 		}
-		if !verdict.writes() || r.cfg.DryRun {
-			return verdict.leavesOurs(seen), out.annotated(verdict, seen, doc)
+		if misled && verdict.writes() {
+			out.annotation = annotationNone
+			return false, incomplete{errTwice}
 		}
-		if seen != nil && current == nil {
-			if seen, current, err = r.reread(t); err != nil {
+		if r.cfg.DryRun {
+			return !worked && verdict.leavesOurs(seen), out.annotated(verdict, seen, doc)
+		}
+		if !fresh && (seen != nil && verdict.writes() || len(plan.removable) > 0) {
+			if seen, current, err = r.reread(t.ID); err != nil {
 				out.annotation = annotationNone
 				return false, err
 			}
+			fresh = true
 			attempt--
 			continue
 		}
-		err := r.write(verdict, t, seen, current, doc)
+		if !verdict.writes() {
+			return !worked && verdict.leavesOurs(seen), out.annotated(verdict, seen, doc)
+		}
+		err := r.write(verdict, t, seen, current, doc, plan, out)
 		if err == nil {
-			return true, out.annotated(verdict, seen, doc)
+			return !worked, out.annotated(verdict, seen, doc)
 		}
 		lost := answerLost(r.ctx, err)
 		status := httpapi.Status(err)
@@ -61,7 +77,7 @@ func (r *run) annotate(t there, rows []annotation.Detection, out *outcome) (ours
 				return false, err
 			}
 		}
-		if seen, current, err = r.reread(t); err != nil {
+		if seen, current, err = r.reread(t.ID); err != nil {
 			out.annotation = annotationNone
 			return false, err
 		}
@@ -77,9 +93,9 @@ func framesOfRows(rows []annotation.Detection) []annotate.Frame {
 	return frames
 }
 
-// reread reads the annotation of a sequence anew.
-func (r *run) reread(t there) (*note, *annotation.SequenceAnnotation, error) {
-	current, err := r.dst.AnnotationOf(r.ctx, t.ID)
+// reread reads the annotation of a sequence of the target anew.
+func (r *run) reread(id int64) (*note, *annotation.SequenceAnnotation, error) {
+	current, err := r.dst.AnnotationOf(r.ctx, id)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read its annotation: %w", err)
 	}
@@ -87,8 +103,11 @@ func (r *run) reread(t there) (*note, *annotation.SequenceAnnotation, error) {
 }
 
 // write does what was decided. What a person has worked on is saved before.
-func (r *run) write(v verdict, t there, seen *note, current *annotation.SequenceAnnotation, doc annotate.Document) error {
-	if seen != nil && seen.worked != "" {
+//
+// A document without boxes makes the API generate by itself, from every row that it has: second rows of a detection go
+// before.
+func (r *run) write(v verdict, t there, seen *note, current *annotation.SequenceAnnotation, doc annotate.Document, plan *detectionPlan, out *outcome) error {
+	if seen.byPerson() {
 		if err := r.undo.save(t.Sequence, *current, doc); err != nil {
 			return undoError{err}
 		}
@@ -96,8 +115,9 @@ func (r *run) write(v verdict, t there, seen *note, current *annotation.Sequence
 	create := annotation.NewAnnotation{
 		SequenceID: t.ID, Document: doc, ProcessingStage: annotation.StageReadyToAnnotate,
 	}
-	if len(doc.Tracks) == 0 {
-		create.Thresholds = &r.cfg.Thresholds // the API generates by itself then, and is to come to the same
+	empty := len(doc.Tracks) == 0
+	if empty {
+		create.Thresholds = &r.cfg.Thresholds // the API is to come to the same
 	}
 	switch v {
 	case replaceAnew:
@@ -106,9 +126,19 @@ func (r *run) write(v verdict, t there, seen *note, current *annotation.Sequence
 		}
 		fallthrough
 	case writeNew:
+		if empty {
+			if err := r.removeDuplicates(t, plan, out); err != nil {
+				return err
+			}
+		}
 		created, err := r.dst.CreateAnnotation(r.ctx, create)
 		if err == nil && digestOf(created.Document) != digestOf(doc) {
-			return fmt.Errorf("the target made %d tracks of it, where %d were sent", len(created.Document.Tracks), len(doc.Tracks))
+			err = fmt.Errorf("the target made %d tracks of it, where %d were sent", len(created.Document.Tracks), len(doc.Tracks))
+			if empty { // better none than one that the thresholds contradict
+				if left := r.dst.DeleteAnnotation(r.ctx, created.ID); left != nil && httpapi.Status(left) != http.StatusNotFound {
+					err = fmt.Errorf("%w; it is still there: %w", err, left)
+				}
+			}
 		}
 		return err
 	default:
@@ -128,6 +158,7 @@ const (
 	replaceAnew verdict = "replace"     // there is another; an update without boxes would make the API generate with its own thresholds
 	leaveEqual  verdict = "leave equal" // there is this one
 	leaveKept   verdict = "leave kept"  // there is one that a person has worked on
+	leaveTwice  verdict = "leave twice" // there is one that a person has worked on, in a sequence with second rows; see decide
 	leaveAny    verdict = "leave any"   // there is one, and none is to be touched
 	makeNone    verdict = "make none"   // no usable boxes, which is fine
 	lackBoxes   verdict = "lack boxes"  // no usable boxes, which is a failure
@@ -141,15 +172,17 @@ func (v verdict) leavesOurs(seen *note) bool {
 }
 
 // decide holds the rules of docs/loading.md, "The annotation". A person's work goes before everything but Overwrite.
-func decide(doc annotate.Document, seen *note, cfg Config) verdict {
-	if seen != nil {
-		reviewed := seen.worked != ""
-		switch {
-		case reviewed && cfg.Existing != ExistingOverwrite:
-			return leaveKept
-		case cfg.Existing == ExistingKeep:
-			return leaveAny
-		}
+//
+// twice says that a detection has a second row. A later run removes it where no work shows, so work on such a sequence is
+// overwritten only by what leaves it showing; else restore would find its rows gone.
+func decide(doc annotate.Document, seen *note, twice bool, cfg Config) verdict {
+	switch {
+	case seen.byPerson() && cfg.Existing != ExistingOverwrite:
+		return leaveKept
+	case seen.byPerson() && twice && (!seen.lasting || len(doc.Tracks) == 0):
+		return leaveTwice
+	case seen != nil && cfg.Existing == ExistingKeep:
+		return leaveAny
 	}
 	if len(doc.Tracks) == 0 {
 		switch cfg.NoPredictions {
@@ -181,6 +214,8 @@ func (o *outcome) annotated(v verdict, seen *note, doc annotate.Document) error 
 		o.annotation, o.document = annotationUpdate, &doc
 	case leaveKept:
 		o.annotation, o.kept = annotationKept, "its annotation is kept: "+seen.worked
+	case leaveTwice:
+		o.annotation, o.kept = annotationKept, "its annotation is kept, though it was to be overwritten: "+seen.worked+"; a detection has two rows there, and restore may need both"
 	case leaveEqual, leaveAny:
 		o.annotation = annotationUnchanged
 	case makeNone:

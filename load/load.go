@@ -91,20 +91,16 @@ func (r *run) sequence(record store.SequenceRecord, found found) outcome {
 	if err != nil {
 		return out.withheld(err) // an annotation without some of its detections would have to be made again
 	}
-	ours, err := r.annotate(there, after.detections, &out)
-	if err != nil {
-		return out.failed(err)
+	if after.foreign != "" && !r.cfg.RepairForeign { // since we looked, another tool has begun with it
+		return out.leftAlone(after)
 	}
+	refreshed := r.refreshTemporal(want, there, &out) // a sequence has a score also where it gets no annotation
+	ours, annotated := r.annotate(there, &after, &out)
+	var removed error
 	if ours { // nothing refers to second rows of a detection any more
-		err = r.removeDuplicates(there, after, &out)
+		removed = r.removeDuplicates(there, &after, &out)
 	}
-	if err == nil {
-		err = r.refreshTemporal(want, there, &out)
-	}
-	if err != nil {
-		return out.failed(err)
-	}
-	return out.done()
+	return out.done(refreshed, annotated, removed)
 }
 
 // What single sequences end with.
@@ -112,4 +108,5 @@ var (
 	errAlien    = errors.New("another sequence has this id") // DESIGN, promise 10
 	errNoBoxes  = errors.New("no usable boxes to annotate")
 	errNoFrames = errors.New("not created: it has no frame with an image")
+	errTwice    = errors.New("no annotation without boxes: a detection has two rows on the target, which would generate boxes from both")
 )

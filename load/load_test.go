@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -125,9 +126,16 @@ func (w *world) intercept(between interceptor) {
 
 func newWorld(t testing.TB, generation annotation.Generation) *world {
 	t.Helper()
+	return newWorldOf(t, sandbox.AnnotationOptions{Generation: string(generation)})
+}
+
+func newWorldOf(t testing.TB, options sandbox.AnnotationOptions) *world {
+	t.Helper()
+	home := t.TempDir()
+	t.Setenv("XDG_STATE_HOME", home) // Restore has the user's state directory
 	w := &world{
-		api: sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{Generation: string(generation)}),
-		dir: t.TempDir(),
+		api: sandbox.NewAnnotationAPI(options),
+		dir: filepath.Join(home, "pyrobundle"),
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if between := w.between.Load(); between != nil {
@@ -145,8 +153,8 @@ func newWorld(t testing.TB, generation annotation.Generation) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	if client.Generation() != generation {
-		t.Fatalf("generation = %s, want %s", client.Generation(), generation)
+	if generation := string(client.Generation()); generation != options.Generation {
+		t.Fatalf("generation = %s, want %s", generation, options.Generation)
 	}
 	w.client = client
 	w.api.ResetCounters()

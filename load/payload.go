@@ -13,12 +13,31 @@ import (
 
 // wanted is what a sequence of the bundle is to be on the target.
 type wanted struct {
-	sequence           annotation.NewSequence
-	detections         []wantedDetection
-	temporal           annotation.Temporal
-	withoutImage       int    // frames left out
-	withoutImageReason string // of the first of them
-	boxesLeftOut       int
+	sequence     annotation.NewSequence
+	detections   []wantedDetection
+	temporal     annotation.Temporal
+	gone         lack // images that are proven to be nowhere
+	absent       lack // images that another fetch may bring
+	boxesLeftOut int
+}
+
+// lack is a number of frames that are left out for want of their image.
+type lack struct {
+	frames int
+	reason string // of the first of them
+}
+
+func (l *lack) add(reason string) {
+	l.frames++
+	l.reason = orDefault(l.reason, reason)
+}
+
+// withoutFrames is why nothing of the sequence can be loaded. It is permanent only if every image is.
+func (w wanted) withoutFrames() error {
+	if w.absent.frames > 0 {
+		return errNoFrames
+	}
+	return incomplete{errNoFrames}
 }
 
 // want transforms a record of the bundle (contract C.6). It returns an error where the annotation API would refuse the
@@ -35,8 +54,7 @@ func want(record store.SequenceRecord, cfg Config, generation annotation.Generat
 	w := wanted{sequence: sequence, temporal: temporalOf(record.Sequence)}
 	for _, frame := range framesOf(record, cfg.Limit, cfg.Order) {
 		if frame.Image.IsZero() && !cfg.AssumeImages {
-			w.withoutImage++
-			w.withoutImageReason = orDefault(w.withoutImageReason, withoutImageReason(frame.Frame))
+			w.leaveOut(frame.Frame)
 			continue
 		}
 		detection, leftOut := frame.detection(cfg.DetectionTime)
@@ -49,14 +67,15 @@ func want(record store.SequenceRecord, cfg Config, generation annotation.Generat
 	return w, nil
 }
 
-func withoutImageReason(f store.Frame) string {
+// leaveOut notes a frame without image.
+func (w *wanted) leaveOut(f store.Frame) {
 	switch {
-	case f.Problem == "":
-		return "not downloaded yet; fetch again to get them"
 	case f.Permanent:
-		return f.Problem
+		w.gone.add(f.Problem)
+	case f.Problem == "":
+		w.absent.add("not downloaded yet; fetch again to get them")
 	default:
-		return f.Problem + "; fetch again to get them"
+		w.absent.add(f.Problem + "; fetch again to get them")
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 type there struct {
 	known
 	isNew   bool   // created by this run, or, in a dry run, to be created
-	foreign string // why it is another tool's; then it may not exist at all
+	foreign string // why it is another tool's; one that is left alone may not exist at all
 }
 
 // detectionPlan is what the target's detections of a sequence come to beside the wanted ones.
@@ -24,6 +24,19 @@ type detectionPlan struct {
 	foreign    string                 // how another tool's work shows; "" where it does not
 	detections []annotation.Detection // what generation works from: one row for each detection, ordered
 	duplicates []annotation.Detection // later rows of the same detections
+	removable  []annotation.Detection // those of duplicates that may go, once no annotation refers to them
+}
+
+// staying are the rows that the target has once removable ones are gone, by recorded_at.
+func (p detectionPlan) staying() []annotation.Detection {
+	rows := slices.Clone(p.detections)
+	for _, row := range p.duplicates {
+		if !slices.ContainsFunc(p.removable, func(r annotation.Detection) bool { return r.ID == row.ID }) {
+			rows = append(rows, row)
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b annotation.Detection) int { return a.RecordedAt.Compare(b.RecordedAt.Time) })
+	return rows
 }
 
 // compare holds the wanted detections against the target's rows. Rows of detections that are not wanted are no
@@ -53,6 +66,9 @@ func compare(want wanted, there there, rows []annotation.Detection) detectionPla
 	if differing > 1 {
 		plan.foreign = fmt.Sprintf("%s (and %d more)", plan.foreign, differing-1)
 	}
+	if plan.foreign == "" { // of what is another tool's, nothing is removed
+		plan.removable = removable(plan.detections, plan.duplicates)
+	}
 	return plan
 }
 
@@ -65,14 +81,17 @@ func differs(d wantedDetection, row annotation.Detection) string {
 	case !sameBoxes(row.AlgoPredictions.Boxes(), d.own):
 		return fmt.Sprintf("detection %d is there with other boxes", d.id)
 	}
-	var others []annotate.Box
-	if row.OthersBBoxes != nil {
-		others = row.OthersBBoxes.Boxes()
-	}
-	if !sameBoxes(others, d.others) {
+	if !sameBoxes(othersOf(row), d.others) {
 		return fmt.Sprintf("detection %d is there with other boxes beside its own", d.id)
 	}
 	return ""
+}
+
+func othersOf(row annotation.Detection) []annotate.Box {
+	if row.OthersBBoxes == nil {
+		return nil
+	}
+	return row.OthersBBoxes.Boxes()
 }
 
 // sameBoxes compares boxes whatever their order.
@@ -125,7 +144,7 @@ func removable(kept, duplicates []annotation.Detection) []annotation.Detection {
 	for _, row := range duplicates {
 		stays := first[row.AlertAPIID]
 		if users[row.BucketKey] == 1 && row.RecordedAt.Equal(stays.RecordedAt.Time) &&
-			sameBoxes(row.AlgoPredictions.Boxes(), stays.AlgoPredictions.Boxes()) {
+			sameBoxes(row.AlgoPredictions.Boxes(), stays.AlgoPredictions.Boxes()) && sameBoxes(othersOf(row), othersOf(stays)) {
 			removable = append(removable, row)
 		}
 	}

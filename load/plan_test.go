@@ -122,6 +122,10 @@ func TestE33_ARowThatSharesItsImageIsNotRemoved(t *testing.T) {
 		"other boxes": {[]annotation.Detection{copyOf(21, 1, func(d *annotation.Detection) {
 			d.AlgoPredictions = annotate.Predict([]annotate.Box{b})
 		})}, nil},
+		"other boxes beside its own": {[]annotation.Detection{copyOf(21, 1, func(d *annotation.Detection) {
+			others := annotate.Predict([]annotate.Box{b})
+			d.OthersBBoxes = &others
+		})}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, rowIDs(removable(kept, c.duplicates))); diff != "" {

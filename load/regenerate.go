@@ -72,12 +72,11 @@ func (r *run) regenerate(k *known) outcome {
 	if err != nil {
 		return out.failed(err)
 	}
-	kept, _ := oncePerDetection(rows)
-	out.detections.Total, out.detections.Existing = int64(len(kept)), int64(len(kept))
-	if _, err := r.annotate(t, kept, &out); err != nil {
-		return out.failed(err)
-	}
-	return out.done()
+	var plan detectionPlan // with nothing to be removed: there is no bundle that would say what is right
+	plan.detections, plan.duplicates = oncePerDetection(rows)
+	out.detections.Total, out.detections.Existing = int64(len(plan.detections)), int64(len(plan.detections))
+	_, err = r.annotate(t, &plan, &out)
+	return out.done(err)
 }
 
 // dayFailed records a day whose sequences could not be listed; how many they are is not known.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 
@@ -21,8 +22,8 @@ const maxUndoLine = 64 << 20
 // returns, one line for each, what it left or what the API did not allow to be put back. Contributors and times are the
 // API's own and never come back as they were.
 //
-// It returns an error where the file is no undo file or of another target, and where the target does not answer; running
-// it again continues.
+// It returns an error where the file is no undo file or of another target, where a run of this machine is loading into the
+// target (ErrTargetBusy), and where the target does not answer; running it again continues.
 func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []string, err error) {
 	file, err := os.Open(undoFile) //nolint:gosec // the user names it
 	if err != nil {
@@ -38,6 +39,11 @@ func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []st
 	if header.Target != dst.BaseURL() {
 		return nil, fmt.Errorf("restore %s: it was saved from %s, this is %s", undoFile, header.Target, dst.BaseURL())
 	}
+	unlock, err := lockTarget(Config{Log: slog.New(slog.DiscardHandler)}, dst.BaseURL())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	for {
 		var s saved
 		more, err := readLine(lines, &s)

@@ -19,7 +19,7 @@ type Result struct {
 	Annotations  AnnotationCounts
 	Foreign      int64           // sequences left alone because another tool loaded them; they count as unchanged
 	BoxesLeftOut int64           // boxes that the target would refuse; their frames were loaded without them
-	Plan         []Planned       // with DryRun, by sequence id
+	Plan         []Planned       // with DryRun, by sequence id; Config.BriefPlan has it without documents
 	Kept         []store.Problem // annotations that a person has worked on, with what was found; no problems
 	UndoFile     string          // where replaced annotations were saved; "" where none was
 	Drift        []store.Problem // metadata that changed since a sequence was loaded and cannot be updated; no problems
@@ -29,7 +29,8 @@ type Result struct {
 // SequenceCounts add up: Total is Successful and Failed; Successful is New, Updated and Unchanged.
 type SequenceCounts struct{ Total, Successful, Failed, New, Updated, Unchanged int64 }
 
-// DetectionCounts are of frames: Total is what the bundle has images for; with what was interrupted, it is more than the rest together.
+// DetectionCounts are of frames: Total is what the bundle has images for. It is more than the rest together where a
+// sequence was not gone through to its end: interrupted, failed, or left to another tool.
 type DetectionCounts struct{ Total, Created, Existing, Failed int64 }
 
 // AnnotationCounts has each sequence at most once.
@@ -79,7 +80,7 @@ type outcome struct {
 	boxesLeftOut int64
 	problems     []store.Problem
 	kept, drift  string
-	err          error // what ended it, for the run to look at
+	err          error // what ended it, for the run to look at: one that ends the run before others
 }
 
 func (o *outcome) problem(class store.Class, reason string) {
@@ -92,10 +93,14 @@ func (o *outcome) problem(class store.Class, reason string) {
 func (o *outcome) want(w wanted) {
 	o.detections.Total = int64(len(w.detections))
 	o.boxesLeftOut = int64(w.boxesLeftOut)
-	if w.withoutImage > 0 {
-		o.problem(store.Incomplete, fmt.Sprintf("%d of %d frames have no image in the bundle: %s",
-			w.withoutImage, w.withoutImage+len(w.detections), w.withoutImageReason))
+	lacks := func(class store.Class, l lack) {
+		if l.frames > 0 {
+			o.problem(class, fmt.Sprintf("%d of %d frames have no image in the bundle: %s",
+				l.frames, w.gone.frames+w.absent.frames+len(w.detections), l.reason))
+		}
 	}
+	lacks(store.Failed, w.absent)
+	lacks(store.Incomplete, w.gone)
 }
 
 // wrote notes a change of a sequence that was there before.
@@ -105,16 +110,25 @@ func (o *outcome) wrote() {
 	}
 }
 
-func (o outcome) done() outcome {
+// done ends a sequence that was gone through. It has failed where one of the steps has; each of them is told.
+func (o outcome) done(steps ...error) outcome {
 	o.ended = true
 	if o.action == "" {
 		o.action = actionUnchanged
+	}
+	for _, err := range steps {
+		if err != nil {
+			o = o.failed(err)
+		}
 	}
 	return o
 }
 
 func (o outcome) failed(err error) outcome {
-	o.ended, o.failure, o.err = true, true, err
+	o.ended, o.failure = true, true
+	if o.err == nil || endsRun(err) {
+		o.err = err
+	}
 	o.problem(classOf(err), err.Error())
 	return o
 }
@@ -127,14 +141,14 @@ func (o outcome) withheld(err error) outcome {
 
 // leftAlone is done, with a word to the user: nothing that another run of load could do would change it.
 func (o outcome) leftAlone(plan detectionPlan) outcome {
-	o.detections.Existing = int64(plan.present)
+	o.detections.Existing = int64(plan.present) - o.detections.Created
 	o.problem(store.Incomplete, "another tool's, left alone: "+plan.foreign)
 	o.action = actionForeign
 	return o.done()
 }
 
 // add counts an outcome.
-func (r *Result) add(o outcome, dryRun bool) {
+func (r *Result) add(o outcome, cfg Config) {
 	r.Detections.Total += o.detections.Total
 	r.Detections.Created += o.detections.Created
 	r.Detections.Existing += o.detections.Existing
@@ -184,11 +198,15 @@ func (r *Result) add(o outcome, dryRun bool) {
 	if o.drift != "" {
 		r.Drift = append(r.Drift, o.note("sequence", o.drift))
 	}
-	if dryRun {
-		r.Plan = append(r.Plan, Planned{
+	if cfg.DryRun {
+		planned := Planned{
 			SequenceID: o.id, Action: o.action, Detections: o.missing,
 			Annotation: orDefault(o.annotation, annotationNone), Document: o.document,
-		})
+		}
+		if cfg.BriefPlan {
+			planned.Document = nil
+		}
+		r.Plan = append(r.Plan, planned)
 	}
 }
 

@@ -16,6 +16,7 @@ type note struct {
 	document digest
 	ready    bool   // at ready_to_annotate, with neither flag set: as a run writes it
 	worked   string // how it shows that a person has worked on it; "" where it does not
+	lasting  bool   // an update leaves that showing: the API keeps contributors, and nothing else
 }
 
 func noteOf(a *annotation.SequenceAnnotation) *note {
@@ -27,6 +28,18 @@ func noteOf(a *annotation.SequenceAnnotation) *note {
 		document: digestOf(a.Document),
 		ready:    a.ProcessingStage == annotation.StageReadyToAnnotate && !a.IsUnsure && !a.HasMissedSmoke,
 		worked:   workedOn(*a),
+		lasting:  len(a.Contributors) > 0,
+	}
+}
+
+// byPerson reports whether a person's work shows. Then no row of the sequence is removed, even where the work is
+// overwritten: restore needs the rows that it refers to, and with a row the API removes what was annotated on it.
+func (n *note) byPerson() bool { return n != nil && n.worked != "" }
+
+// byHand marks the annotation of a sequence that somebody added in the annotation tool: its boxes are that person's.
+func (n *note) byHand() {
+	if n != nil && n.worked == "" {
+		n.worked, n.lasting = "it was added by hand", true
 	}
 }
 

@@ -94,8 +94,37 @@ func TestDecide(t *testing.T) {
 		"boxes again where the empty one stood": {oneTrack, noteOf(&empty), ExistingUpdate, NoPredictionsEmpty, replace},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := decide(c.doc, c.seen, Config{Existing: c.existing, NoPredictions: c.noPredictions})
+			got := decide(c.doc, c.seen, false, Config{Existing: c.existing, NoPredictions: c.noPredictions})
 			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestDecideBesideSecondRows: work is overwritten only by what leaves it showing.
+func TestDecideBesideSecondRows(t *testing.T) {
+	other := annotate.Document{Tracks: []annotate.Track{trackOf(), trackOf()}}
+	seenBy := noteOf(&annotation.SequenceAnnotation{
+		ProcessingStage: "annotated", Document: oneTrack, Contributors: []annotation.Contributor{{ID: 1, Username: "ana"}},
+	})
+	unsure := noteOf(&annotation.SequenceAnnotation{ProcessingStage: "ready_to_annotate", Document: oneTrack, IsUnsure: true})
+	machine := noteOf(&annotation.SequenceAnnotation{ProcessingStage: "ready_to_annotate", Document: oneTrack})
+	for name, c := range map[string]struct {
+		doc      annotate.Document
+		seen     *note
+		existing Existing
+		want     verdict
+	}{
+		"contributors, update":           {other, seenBy, ExistingUpdate, leaveKept},
+		"contributors, overwrite":        {other, seenBy, ExistingOverwrite, replace},
+		"contributors, overwrite, empty": {annotate.Document{}, seenBy, ExistingOverwrite, leaveTwice},
+		"unsure, overwrite":              {other, unsure, ExistingOverwrite, leaveTwice},
+		"a machine's, overwrite, empty":  {annotate.Document{}, machine, ExistingOverwrite, replaceAnew},
+		"a machine's, keep":              {other, machine, ExistingKeep, leaveAny},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := decide(c.doc, c.seen, true, Config{Existing: c.existing, NoPredictions: NoPredictionsEmpty}); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})

@@ -78,7 +78,7 @@ func (r *run) start(work func() outcome) {
 			out.ended = false // cut short, not failed
 		}
 		r.mu.Lock()
-		r.result.add(out, r.cfg.DryRun)
+		r.result.add(out, r.cfg)
 		r.mu.Unlock()
 		if out.ended {
 			r.cfg.Progress("sequences", 1, 0)

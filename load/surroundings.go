@@ -57,9 +57,14 @@ func (s *surroundings) find(ctx context.Context, record store.SequenceRecord) fo
 	return found{sequence: s.byID[id], lanes: len(s.lanesOf[id])}
 }
 
+// daysAround is a day with the days beside it; to is excluded.
+func daysAround(day store.Day) (from, to time.Time) {
+	return day.Start().AddDate(0, 0, -1), day.Start().AddDate(0, 0, 2)
+}
+
 // moveTo forgets what lies before the day before, and reads on to the end of the day after.
 func (s *surroundings) moveTo(ctx context.Context, day store.Day) error {
-	from, to := day.Start().AddDate(0, 0, -1), day.Start().AddDate(0, 0, 2)
+	from, to := daysAround(day)
 	for id, k := range s.byID {
 		if k.RecordedAt.Before(from) {
 			delete(s.byID, id)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -41,8 +43,19 @@ type saved struct {
 type undoLog struct {
 	dir, target string
 
-	mu   sync.Mutex
-	file *os.File
+	mu     sync.Mutex
+	file   undoFile
+	size   int64 // of the file's whole lines, in bytes
+	broken error // why nothing more can be saved
+}
+
+// undoFile is what an undoLog needs of its file; *os.File is one.
+type undoFile interface {
+	io.WriterAt
+	Name() string
+	Sync() error
+	Truncate(size int64) error
+	Close() error
 }
 
 func newUndoLog(cfg Config, target string) *undoLog {
@@ -74,12 +87,29 @@ func (u *undoLog) save(s annotation.Sequence, a annotation.SequenceAnnotation, b
 			return fmt.Errorf("save the old annotation: %w", err)
 		}
 	}
-	if _, err := u.file.Write(append(line, '\n')); err != nil {
+	if err := u.append(append(line, '\n')); err != nil {
 		return fmt.Errorf("save the old annotation: %w", err)
 	}
-	if err := u.file.Sync(); err != nil {
-		return fmt.Errorf("save the old annotation: %w", err)
+	return nil
+}
+
+// append adds a line and syncs, or leaves the file as it was: a part of a line would spoil the one after it. Where the part
+// stays, nothing more is saved.
+func (u *undoLog) append(line []byte) error {
+	if u.broken != nil {
+		return u.broken
 	}
+	_, err := u.file.WriteAt(line, u.size)
+	if err == nil {
+		err = u.file.Sync()
+	}
+	if err != nil {
+		if left := u.file.Truncate(u.size); left != nil {
+			u.broken = fmt.Errorf("%s ends with half a line: %w", u.file.Name(), left)
+		}
+		return err
+	}
+	u.size += int64(len(line))
 	return nil
 }
 
@@ -92,7 +122,7 @@ func (u *undoLog) create() error {
 		}
 		u.dir = filepath.Join(state, "undo")
 	}
-	if err := os.MkdirAll(u.dir, 0o700); err != nil {
+	if err := makeDir(u.dir); err != nil {
 		return err
 	}
 	now := time.Now().UTC()
@@ -104,14 +134,33 @@ func (u *undoLog) create() error {
 	if err != nil {
 		return err
 	}
-	if _, err := file.Write(append(header, '\n')); err != nil {
-		return errors.Join(err, file.Close())
+	header = append(header, '\n')
+	_, err = file.Write(header)
+	if err == nil {
+		err = syncDir(u.dir)
 	}
-	if err := syncDir(u.dir); err != nil {
-		return errors.Join(err, file.Close())
+	if err != nil { // the next annotation to be saved begins another file
+		return errors.Join(err, file.Close(), os.Remove(file.Name()))
 	}
-	u.file = file
+	u.file, u.size = file, int64(len(header))
 	return nil
+}
+
+// makeDir makes a directory, and what is missing above it, and syncs their names: a file lasts only as long as the way to it.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	above := filepath.Dir(dir)
+	if above != dir {
+		if err := makeDir(above); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(above)
 }
 
 // close ends the file, if there is one.

@@ -3,11 +3,130 @@ package load
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"pyrobundle/annotate"
 	"pyrobundle/load/annotation"
 )
+
+// fullDisk is an undo file on a disk that is full now and then: a write ends after a part.
+type fullDisk struct {
+	*os.File
+	full, stuck, unsynced bool // no room; no way back either; nothing reaches the disk
+}
+
+func (f *fullDisk) WriteAt(p []byte, at int64) (int, error) {
+	if !f.full {
+		return f.File.WriteAt(p, at)
+	}
+	n, err := f.File.WriteAt(p[:len(p)/2], at)
+	return n, errors.Join(err, syscall.ENOSPC)
+}
+
+func (f *fullDisk) Sync() error {
+	if f.unsynced {
+		return syscall.EIO
+	}
+	return f.File.Sync()
+}
+
+func (f *fullDisk) Truncate(size int64) error {
+	if f.stuck {
+		return syscall.EIO
+	}
+	return f.File.Truncate(size)
+}
+
+// saveOf saves an annotation of the sequence.
+func saveOf(u *undoLog, sequence int64) error {
+	return u.save(annotation.Sequence{AlertAPIID: sequence},
+		annotation.SequenceAnnotation{SequenceID: sequence, Verbatim: []byte(`{"id":1}`)}, annotate.Document{})
+}
+
+// savedIn lists the sequences whose annotations an undo file holds.
+func savedIn(t *testing.T, path string) []int64 {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	lines := bufio.NewReader(file)
+	var header undoHeader
+	if _, err := readLine(lines, &header); err != nil || header.Format != undoFormat {
+		t.Fatalf("header %+v, %v", header, err)
+	}
+	var ids []int64
+	for {
+		var s saved
+		more, err := readLine(lines, &s)
+		if err != nil {
+			t.Fatalf("after %v: %v", ids, err)
+		}
+		if !more {
+			return ids
+		}
+		ids = append(ids, s.AlertAPIID)
+	}
+}
+
+// TestAFailedSaveSpoilsNoOther: neither the one before it nor the one after.
+func TestAFailedSaveSpoilsNoOther(t *testing.T) {
+	for name, c := range map[string]struct {
+		fail func(*fullDisk)
+		want []int64 // that are in the file after saving 1, 2 (which fails), 3
+	}{
+		"no room":         {func(f *fullDisk) { f.full = true }, []int64{1, 3}},
+		"not synced":      {func(f *fullDisk) { f.unsynced = true }, []int64{1, 3}},
+		"and no way back": {func(f *fullDisk) { f.full, f.stuck = true, true }, []int64{1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := &undoLog{dir: t.TempDir(), target: "http://localhost:5050"}
+			if err := saveOf(u, 1); err != nil {
+				t.Fatal(err)
+			}
+			disk := &fullDisk{File: u.file.(*os.File)}
+			u.file = disk
+			c.fail(disk)
+			if err := saveOf(u, 2); err == nil {
+				t.Error("saving 2 is said to have worked")
+			}
+			*disk = fullDisk{File: disk.File} // there is room again
+			if err := saveOf(u, 3); (err == nil) != (len(c.want) == 2) {
+				t.Errorf("saving 3: %v", err)
+			}
+			path := u.path()
+			if err := u.close(); err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(c.want, savedIn(t, path)); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestUndoDirectoriesAreMade, as many as are missing, and closed to others.
+func TestUndoDirectoriesAreMade(t *testing.T) {
+	base := t.TempDir()
+	u := &undoLog{dir: filepath.Join(base, "a", "b", "undo"), target: "http://localhost:5050"}
+	if err := saveOf(u, 1); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = u.close() }()
+	for dir := u.dir; dir != base; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v, %v", dir, info, err)
+		}
+	}
+}
 
 // FuzzUndoLine: an undo file may come from anywhere.
 func FuzzUndoLine(f *testing.F) {

@@ -51,13 +51,16 @@ func (a *SequenceAnnotation) UnmarshalJSON(data []byte) error {
 
 // AnnotationOf reads the annotation of a sequence, nil where it has none.
 func (c *Client) AnnotationOf(ctx context.Context, sequenceID int64) (*SequenceAnnotation, error) {
+	const path = "/api/v1/annotations/sequences/"
 	var got page[SequenceAnnotation]
 	err := c.api.JSON(ctx, httpapi.Request{
-		Method: http.MethodGet, Path: "/api/v1/annotations/sequences/",
-		Query: url.Values{"sequence_id": {strconv.FormatInt(sequenceID, 10)}},
+		Method: http.MethodGet, Path: path, Query: url.Values{"sequence_id": {strconv.FormatInt(sequenceID, 10)}},
 	}, &got)
 	if err != nil {
 		return nil, err
+	}
+	if got.Items == nil {
+		return nil, withoutItems(path)
 	}
 	for i := range got.Items {
 		if got.Items[i].SequenceID == sequenceID {

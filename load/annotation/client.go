@@ -9,14 +9,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -146,79 +143,6 @@ func (c *Client) BytesSent() int64 { return c.api.BytesSent() }
 
 // Close lets go of idle connections. The client may be used again.
 func (c *Client) Close() { c.api.Close() }
-
-// page is the API's envelope of a list (contract B.0).
-type page[T any] struct {
-	Items items[T] `json:"items"`
-	Pages int      `json:"pages"`
-}
-
-// maxPages bounds a list, so that one without end ends: 200,000 rows are more than all cameras send in three days, and more
-// than a sequence can have.
-const maxPages = 2000
-
-// items are the rows of a page. More than were asked for are refused before they take memory.
-type items[T any] []T
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (rows *items[T]) UnmarshalJSON(data []byte) error {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
-		return errors.New("items that are no list")
-	}
-	*rows = make(items[T], 0, PageSize)
-	for decoder.More() {
-		if len(*rows) == PageSize {
-			return fmt.Errorf("a page of more than the %d rows asked for", PageSize)
-		}
-		var row T
-		if err := decoder.Decode(&row); err != nil {
-			return err
-		}
-		*rows = append(*rows, row)
-	}
-	return nil
-}
-
-// pages yields a list item by item, each id once: rows that are added while a list is read move others to the next page.
-// It asks for no page beyond the last, and ends when a page brings nothing new.
-func pages[T any](ctx context.Context, c *Client, path string, query url.Values, id func(T) int64) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		var none T
-		seen := make(map[int64]bool)
-		for number := 1; ; number++ {
-			query.Set("page", strconv.Itoa(number))
-			query.Set("size", strconv.Itoa(PageSize))
-			var got page[T]
-			err := c.api.JSON(ctx, httpapi.Request{Method: http.MethodGet, Path: path, Query: query}, &got)
-			if err != nil {
-				yield(none, err)
-				return
-			}
-			if got.Items == nil {
-				yield(none, fmt.Errorf("GET %s: an answer without items", path))
-				return
-			}
-			news := false
-			for _, item := range got.Items {
-				if seen[id(item)] {
-					continue
-				}
-				seen[id(item)], news = true, true
-				if !yield(item, nil) {
-					return
-				}
-			}
-			switch {
-			case number >= got.Pages || !news:
-				return
-			case number == maxPages:
-				yield(none, fmt.Errorf("GET %s: the list does not end: %d pages of %d rows were read", path, maxPages, PageSize))
-				return
-			}
-		}
-	}
-}
 
 // jsonRequest is a request with a JSON body.
 func jsonRequest(method, path string, body any) (httpapi.Request, error) {

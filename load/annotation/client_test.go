@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -75,12 +76,28 @@ func replay(t *testing.T, name string) *annotation.Client {
 				}
 				w.Header().Set("Content-Type", "application/json")
 				w.WriteHeader(e.Status)
-				_, _ = w.Write(e.Response)
+				_, _ = w.Write(whole(t, e.Response))
 				return
 			}
 		}
 		http.NotFound(w, r)
 	}))
+}
+
+// whole makes a list of its own of a recorded page of three rows.
+func whole(t *testing.T, response json.RawMessage) []byte {
+	t.Helper()
+	var list map[string]json.RawMessage
+	var items []json.RawMessage
+	if json.Unmarshal(response, &list) != nil || json.Unmarshal(list["items"], &items) != nil {
+		return response
+	}
+	list["total"], list["pages"] = json.RawMessage(strconv.Itoa(len(items))), json.RawMessage("1")
+	encoded, err := json.Marshal(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encoded
 }
 
 func dial(t *testing.T, handler http.Handler) *annotation.Client {

@@ -1,0 +1,134 @@
+package annotation
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"pyrobundle/internal/httpapi"
+)
+
+// page is the API's envelope of a list (contract B.0).
+type page[T any] struct {
+	Items items[T] `json:"items"`
+	Pages int      `json:"pages"`
+	Total int      `json:"total"`
+}
+
+// maxPages bounds a list, so that one without end ends: 200,000 rows are more than all cameras send in three days, and more
+// than a sequence can have.
+const maxPages = 2000
+
+// items are the rows of a page. More than were asked for are refused before they take memory.
+type items[T any] []T
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (rows *items[T]) UnmarshalJSON(data []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	if start, err := decoder.Token(); err != nil || start != json.Delim('[') {
+		return errors.New("items that are no list")
+	}
+	*rows = make(items[T], 0, PageSize)
+	for decoder.More() {
+		if len(*rows) == PageSize {
+			return fmt.Errorf("a page of more than the %d rows asked for", PageSize)
+		}
+		var row T
+		if err := decoder.Decode(&row); err != nil {
+			return err
+		}
+		*rows = append(*rows, row)
+	}
+	return nil
+}
+
+// maxReadings bounds how often a list is read that keeps rows back. Of rows of one time, which the API may give in another
+// order for each page, a reading misses a third at worst.
+const maxReadings = 10
+
+// pages yields a list item by item, each id once: rows that are added while a list is read move others to the next page.
+//
+// The API orders rows by a time alone. So rows of one time may change places between two pages, one that is committed late
+// may appear on a page that was read, and one that is deleted moves others there. Where fewer rows have come than the list
+// has, it is read again from the start; a list that is not whole after that is an error, because a row that did not
+// come must not be taken for one that is not there.
+func pages[T any](ctx context.Context, c *Client, path string, query url.Values, id func(T) int64) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		seen := make(map[int64]bool)
+		total := 0
+		for range maxReadings {
+			for got, err := range reading(ctx, c, path, query, id) {
+				if err != nil {
+					var none T
+					yield(none, err)
+					return
+				}
+				total = max(total, got.Total)
+				for _, item := range got.Items {
+					if seen[id(item)] {
+						continue
+					}
+					seen[id(item)] = true
+					if !yield(item, nil) {
+						return
+					}
+				}
+			}
+			if len(seen) >= total {
+				return
+			}
+		}
+		var none T
+		yield(none, fmt.Errorf("GET %s: the list has %d rows, of which %d do not come; try again when nobody writes to it", path, total, total-len(seen)))
+	}
+}
+
+// reading yields the pages of a list once, in order. It asks for no page beyond the last, and ends when a page brings
+// nothing new. Where a page is too large to be taken, because the annotations of its sequences are long, it asks for
+// smaller ones from there on.
+func reading[T any](ctx context.Context, c *Client, path string, query url.Values, id func(T) int64) iter.Seq2[page[T], error] {
+	return func(yield func(page[T], error) bool) {
+		read := make(map[int64]bool)
+		for number, size := 1, PageSize; ; number++ {
+			query.Set("page", strconv.Itoa(number))
+			query.Set("size", strconv.Itoa(size))
+			var got page[T]
+			err := c.api.JSON(ctx, httpapi.Request{Method: http.MethodGet, Path: path, Query: query}, &got)
+			switch {
+			case errors.Is(err, httpapi.ErrTooLarge) && size > 1:
+				// What was read is number-1 pages of this size. Halves of an odd size would not begin where those end.
+				before := (number - 1) * size
+				for size /= 2; before%size != 0; size-- {
+				}
+				number = before / size // the loop goes on to the next
+				continue
+			case err == nil && got.Items == nil:
+				err = withoutItems(path)
+			}
+			if !yield(got, err) || err != nil {
+				return
+			}
+			news := false
+			for _, item := range got.Items {
+				news = news || !read[id(item)]
+				read[id(item)] = true
+			}
+			switch {
+			case number >= got.Pages || !news:
+				return
+			case number == maxPages:
+				yield(got, fmt.Errorf("GET %s: the list does not end: %d pages of %d rows were read", path, maxPages, size))
+				return
+			}
+		}
+	}
+}
+
+// withoutItems is what an answer ends with that is no list. Taken for an empty one, a run would have nothing to do.
+func withoutItems(path string) error { return fmt.Errorf("GET %s: an answer without items", path) }
