@@ -17,6 +17,7 @@ func (p *Proxy) meet(r *http.Request) (Fault, *rand.Rand) {
 	defer p.mu.Unlock()
 	n := p.requests
 	p.requests++
+	p.underWay++
 	if token := r.Header.Get("Authorization"); token != "" {
 		p.tokens[token]++
 	}

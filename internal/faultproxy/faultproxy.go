@@ -77,6 +77,7 @@ type Proxy struct {
 	mu       sync.Mutex
 	server   *Server // nil until Listen
 	requests int
+	underWay int
 	times    map[string]int // that the same request was made
 	counts   map[Fault]int
 	tokens   map[string]int  // uses of an Authorization header
@@ -108,6 +109,14 @@ func (p *Proxy) Requests() int {
 	return p.requests
 }
 
+// UnderWay is how many have arrived and are not answered yet, those of clients that have hung up meanwhile among them: the
+// target may still act on them.
+func (p *Proxy) UnderWay() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.underWay
+}
+
 // Counts is how often each fault has been done.
 func (p *Proxy) Counts() map[Fault]int {
 	p.mu.Lock()
@@ -129,6 +138,7 @@ func (p *Proxy) Heal() {
 // ServeHTTP passes the request on, or does to it what the plan says.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault, chance := p.meet(r)
+	defer p.over()
 	if p.refuseExpired(w, r) {
 		return
 	}
@@ -137,6 +147,13 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.pass(w, r)
+}
+
+// over ends what meet began.
+func (p *Proxy) over() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.underWay--
 }
 
 // done counts a fault that has really been done.

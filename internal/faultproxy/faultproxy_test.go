@@ -1,13 +1,11 @@
 package faultproxy
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -195,108 +193,6 @@ func TestEachFaultIsWhatItsNameSays(t *testing.T) {
 				t.Errorf("counts (-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestRefuse(t *testing.T) {
-	_, _, s, c := start(t, Plan{Schedule: onlyFirst(Refuse), Outage: time.Hour})
-	if got := ask(t, c, http.MethodGet, s.URL+"/doc"); got.body != whole {
-		t.Fatalf("got %+v", got)
-	}
-	if got := ask(t, c, http.MethodGet, s.URL+"/doc"); !errors.Is(got.err, syscall.ECONNREFUSED) {
-		t.Errorf("during the outage: %v", got.err)
-	}
-	if err := s.Up(); err != nil {
-		t.Fatal(err)
-	}
-	if got := ask(t, c, http.MethodGet, s.URL+"/doc"); got.body != whole {
-		t.Errorf("after it: %+v", got)
-	}
-}
-
-func TestRefuseEndsByItself(t *testing.T) {
-	_, _, s, c := start(t, Plan{Schedule: onlyFirst(Refuse), Outage: 20 * time.Millisecond})
-	ask(t, c, http.MethodGet, s.URL+"/doc")
-	refused := 0
-	for {
-		got := ask(t, c, http.MethodGet, s.URL+"/doc")
-		if got.body == whole {
-			break
-		}
-		if refused++; !errors.Is(got.err, syscall.ECONNREFUSED) {
-			t.Fatalf("got %+v", got)
-		}
-	}
-	if refused == 0 {
-		t.Error("nothing was refused")
-	}
-}
-
-func TestDownAndUp(t *testing.T) {
-	_, _, s, c := start(t, Plan{})
-	if got := ask(t, c, http.MethodGet, s.URL+"/doc"); got.body != whole {
-		t.Fatalf("got %+v", got)
-	}
-	s.Down()
-	for range 3 {
-		if got := ask(t, c, http.MethodPost, s.URL+"/doc"); got.err == nil {
-			t.Fatalf("a dead server answers %+v", got)
-		}
-	}
-	if got := ask(t, c, http.MethodPost, s.URL+"/doc"); !errors.Is(got.err, syscall.ECONNREFUSED) {
-		t.Errorf("got %v", got.err)
-	}
-	if err := s.Up(); err != nil {
-		t.Fatal(err)
-	}
-	if got := ask(t, c, http.MethodGet, s.URL+"/doc"); got.body != whole {
-		t.Errorf("got %+v", got)
-	}
-}
-
-// raw asks on a connection of its own and returns it after the answer, to see when the server ends it.
-func raw(t *testing.T, s *Server) (net.Conn, *bufio.Reader) {
-	t.Helper()
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(s.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	if _, err := io.WriteString(conn, "GET /doc HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	r := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(r, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(resp.Body)
-	if err != nil || string(b) != whole || resp.Close || resp.Header.Get("Connection") != "" {
-		t.Fatalf("answer %q, %v, announces its end: %v", b, err, resp.Close)
-	}
-	return conn, r
-}
-
-func TestCloseIdleComesWithoutAWord(t *testing.T) {
-	_, _, s, _ := start(t, Plan{Schedule: onlyFirst(CloseIdle)})
-	conn, r := raw(t, s)
-	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.ReadByte(); !errors.Is(err, io.EOF) {
-		t.Errorf("got %v, want the end", err)
-	}
-}
-
-func TestIdleTimeout(t *testing.T) {
-	_, _, s, _ := start(t, Plan{IdleTimeout: 20 * time.Millisecond})
-	conn, r := raw(t, s)
-	began := time.Now()
-	if err := conn.SetReadDeadline(began.Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.ReadByte(); !errors.Is(err, io.EOF) || time.Since(began) < 15*time.Millisecond {
-		t.Errorf("after %v: %v, want the end", time.Since(began), err)
 	}
 }
 

@@ -163,6 +163,10 @@ func (s *Server) feed(l net.Listener) {
 		if err != nil {
 			continue // a client that went away while it queued
 		}
+		if !s.admit(l, conn) {
+			tear(conn)
+			continue
+		}
 		select {
 		case s.take <- conn:
 		case <-s.done:
@@ -170,6 +174,18 @@ func (s *Server) feed(l net.Listener) {
 			return
 		}
 	}
+}
+
+// admit remembers a connection that the http.Server does not know yet, so that Down ends it, too; false: its listener was
+// closed meanwhile.
+func (s *Server) admit(l net.Listener, conn net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inner != l {
+		return false
+	}
+	s.conns[conn] = http.StateNew
+	return true
 }
 
 // watch remembers connections, the hijacked too, until they are closed.

@@ -36,7 +36,9 @@ func (c *Client) answer(ctx context.Context, r Request, resp *http.Response, doc
 	}
 	switch {
 	case !good: // cut or not, the status is the answer
-		out.detail = c.line(detailOf(body))
+		if out.detail = c.line(detailOf(body, err != nil)); out.detail == statusText(out.status) {
+			out.detail = "" // nginx titles its pages so
+		}
 	case err != nil:
 		out.err, out.unusable, out.final = err, true, errors.Is(err, ErrTooLarge)
 		var limiter *limiterError
@@ -49,7 +51,9 @@ func (c *Client) answer(ctx context.Context, r Request, resp *http.Response, doc
 
 // readAll reads a body of at most limit bytes, as they are after decompression, so that a bomb ends there.
 func (c *Client) readAll(ctx context.Context, resp *http.Response, limit int64, large *turn) ([]byte, error) {
-	const trusted = 4 << 20 // bytes that a Content-Length may make us allocate before they have come
+	// What a Content-Length may make us allocate before it has come. Of images callers reserve limit, and to grow by doubling
+	// would take as long as to receive them.
+	const trusted, trustedDocument = 4 << 20, 256 << 10 // bytes
 	declared := resp.ContentLength
 	if resp.Uncompressed || resp.Request != nil && resp.Request.Method == http.MethodHead {
 		declared = -1
@@ -57,8 +61,12 @@ func (c *Client) readAll(ctx context.Context, resp *http.Response, limit int64, 
 	if declared > limit && resp.StatusCode/100 == 2 {
 		return nil, fmt.Errorf("%w: %d bytes, more than the %d allowed", ErrTooLarge, declared, limit)
 	}
+	most := min(limit+1, trusted)
+	if large != nil {
+		most = min(most, trustedDocument)
+	}
 	var buf []byte
-	if size := min(max(declared+1, 512), trusted); large == nil && size >= recycledSize {
+	if size := min(max(declared+1, 512), most); large == nil && size >= recycledSize {
 		buf = c.recycled(size, limit+1)
 	} else {
 		buf = make([]byte, 0, size)

@@ -9,6 +9,9 @@ const (
 	// giveUpsToOpen: so many requests in a row that used up their attempts without an answer of any kind to anyone mean a
 	// dead host, not an unlucky request.
 	giveUpsToOpen = 3
+	// dialsToOpen: so many connections in a row that could not be made, to anyone: one may be lost on the way for longer than
+	// a small Retry.For.
+	dialsToOpen = 3
 	// probeEvery: an open circuit lets one request through so often, so that a host that comes back is noticed.
 	probeEvery = 30 * time.Second
 	// maxCircuits bounds what a server that names ever new image hosts makes us remember.
@@ -36,11 +39,11 @@ func (cs *circuits) of(origin string, made func() *circuit) *circuit {
 
 // circuit is what all requests of a Client know together about one host, so that a dead one ends a run in bounded time
 // with one message. It opens when the host
-//   - could not even be connected to for patience after it had answered before,
+//   - could not even be connected to for patience after its last answer, dialsToOpen times at least,
 //   - has never answered and one request has used up its attempts to connect, or
 //   - left giveUpsToOpen requests in a row without any answer, with no answer to another one in between.
 //
-// Any answer, an error too, closes it.
+// Any answer, an error too, closes it, but for those by which a gateway says that nobody is behind it (outcome.byGateway).
 type circuit struct {
 	who      string
 	sentinel error
@@ -48,8 +51,10 @@ type circuit struct {
 
 	mu       sync.Mutex
 	answered bool      // ever
-	since    time.Time // start of the first attempt without answer since the last answer; zero: none
+	last     time.Time // of the answers
+	since    time.Time // start of the first attempt without answer since the last answer, or that answer where it came later; zero: none
 	dialOnly bool      // all attempts since then failed to connect
+	dials    int       // so many
 	giveUps  int
 	cause    error
 	opened   chan struct{} // closed when the circuit opens, made anew when it closes
@@ -87,7 +92,8 @@ func (c *circuit) success() {
 	if c.open {
 		c.open, c.opened = false, make(chan struct{})
 	}
-	c.answered, c.since, c.giveUps, c.cause = true, time.Time{}, 0, nil
+	c.answered, c.last = true, time.Now()
+	c.since, c.dials, c.giveUps, c.cause = time.Time{}, 0, 0, nil
 }
 
 // failed notes an attempt that began at started and got no answer.
@@ -96,10 +102,14 @@ func (c *circuit) failed(started time.Time, dial bool, cause error) {
 	defer c.mu.Unlock()
 	if c.since.IsZero() {
 		c.since, c.dialOnly = started, true
+		if c.since.Before(c.last) { // others have been answered while it tried
+			c.since = c.last
+		}
 	}
 	c.dialOnly = c.dialOnly && dial
+	c.dials++
 	c.cause = cause
-	if c.dialOnly && c.answered && time.Since(c.since) >= c.patience {
+	if c.dialOnly && c.answered && c.dials >= dialsToOpen && time.Since(c.since) >= c.patience {
 		c.trip()
 	}
 }

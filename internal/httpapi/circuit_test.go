@@ -3,6 +3,8 @@ package httpapi
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -190,6 +192,190 @@ func TestWaitsEndWhenTheCircuitOpens(t *testing.T) {
 		}
 		if _, err := host.enter(); !errors.Is(err, ErrUnreachable) {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// gateway answers for a server that is dead behind it.
+func gateway(status int, retryAfter string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if retryAfter != "" {
+			w.Header().Set("Retry-After", retryAfter)
+		}
+		text(status, fmt.Sprintf("<html><head><title>%d %s</title></head>", status, http.StatusText(status)))(w, r)
+	}
+}
+
+// TestDeadServerBehindAGateway ends a run as one that cannot be reached: the gateway's answers are none of the server.
+func TestDeadServerBehindAGateway(t *testing.T) {
+	for _, status := range []int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, tr := newNetwork(t, inTurn(text(200, "[]"), gateway(status, "")))
+				c := New(Config{Name: "platform", BaseURL: base, Transport: tr})
+				if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); err != nil {
+					t.Fatal(err)
+				}
+				said := fmt.Sprintf("a gateway answers %d %s", status, http.StatusText(status))
+				var mu sync.Mutex
+				single := 0
+				var all sync.WaitGroup
+				for worker := range 16 {
+					all.Go(func() {
+						for i := range 100 {
+							err := c.JSON(t.Context(), Request{Path: fmt.Sprintf("/%d/%d", worker, i)}, nil)
+							mu.Lock()
+							switch {
+							case !errors.Is(err, ErrUnreachable):
+								single++
+							case Status(err) != 0 || strings.Count(err.Error(), fmt.Sprint(status)) != 1 || !strings.HasSuffix(err.Error(), said):
+								t.Errorf("got %v", err)
+							}
+							mu.Unlock()
+						}
+					})
+				}
+				all.Wait()
+				if single >= giveUpsToOpen {
+					t.Errorf("%d requests failed on their own", single)
+				}
+			})
+		})
+	}
+}
+
+// TestServerThatAsksToComeBackIsAlive, whether a gateway says it or the server.
+func TestServerThatAsksToComeBackIsAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, tr := newNetwork(t, gateway(http.StatusServiceUnavailable, "1"))
+		c := New(Config{BaseURL: base, Transport: tr})
+		for range 2 * giveUpsToOpen {
+			if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); Status(err) != http.StatusServiceUnavailable || errors.Is(err, ErrUnreachable) {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+}
+
+// TestGatewayThatFailsOneRequest opens no circuit while others are answered.
+func TestGatewayThatFailsOneRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, tr := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/heavy" {
+				gateway(http.StatusGatewayTimeout, "")(w, r)
+			}
+		}))
+		c := New(Config{BaseURL: base, Transport: tr})
+		for range 2 * giveUpsToOpen {
+			if err := c.JSON(t.Context(), Request{Path: "/heavy"}, nil); Status(err) != http.StatusGatewayTimeout {
+				t.Errorf("heavy: %v", err)
+			}
+			if err := c.JSON(t.Context(), Request{Path: "/fine"}, nil); err != nil {
+				t.Errorf("fine: %v", err)
+			}
+		}
+	})
+}
+
+// TestConnectTimeoutIsNoOutage: with a Retry.For no longer than a connect takes, one connection that is lost on the way says
+// nothing of a host that others are answered by, nor does it where nobody else asks.
+func TestConnectTimeoutIsNoOutage(t *testing.T) {
+	for _, others := range []bool{true, false} {
+		t.Run(fmt.Sprintf("others are answered meanwhile: %v", others), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tr := roundTripper(func(r *http.Request) (*http.Response, error) {
+					if r.URL.Path == "/lost" {
+						time.Sleep(connectTimeout)
+						return nil, &net.OpError{Op: "dial", Err: syscall.ETIMEDOUT}
+					}
+					time.Sleep(time.Second)
+					return &http.Response{StatusCode: 200, Body: http.NoBody, Request: r}, nil
+				})
+				c := New(Config{BaseURL: base, Transport: tr, Retry: Retry{For: connectTimeout}})
+				fine := func() {
+					if err := c.JSON(t.Context(), Request{Path: "/fine"}, nil); err != nil {
+						t.Errorf("a request of a host that answers: %v", err)
+					}
+				}
+				fine()
+				var all sync.WaitGroup
+				for range 4 {
+					all.Go(func() {
+						if !others {
+							return
+						}
+						for range 30 {
+							fine()
+						}
+					})
+				}
+				lost := 1
+				if others {
+					lost = giveUpsToOpen - 1 // more at once, without an answer between them, mean a dead host
+				}
+				for range lost {
+					all.Go(func() {
+						if err := c.JSON(t.Context(), Request{Path: "/lost"}, nil); err == nil || errors.Is(err, ErrUnreachable) {
+							t.Errorf("lost: %v", err)
+						}
+					})
+				}
+				all.Wait()
+				fine()
+			})
+		})
+	}
+}
+
+// TestAnsweredMeanwhile: requests that give up while others are answered are unlucky, however many they are.
+func TestAnsweredMeanwhile(t *testing.T) {
+	host := newCircuit("host", ErrUnreachable, time.Minute)
+	host.failed(time.Now(), false, io.EOF) // the last attempt of each
+	host.success()
+	for range 2 * giveUpsToOpen {
+		if err := host.gaveUp(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestOutageBeginsWithTheLastAnswer, not with the connections that were begun before it and lost.
+func TestOutageBeginsWithTheLastAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := newCircuit("host", ErrUnreachable, time.Minute)
+		began := time.Now()
+		time.Sleep(time.Minute)
+		host.success()
+		for range 2 * dialsToOpen {
+			host.failed(began, true, syscall.ETIMEDOUT)
+		}
+		if _, err := host.enter(); err != nil {
+			t.Errorf("it has just answered: %v", err)
+		}
+		time.Sleep(time.Minute)
+		host.failed(time.Now(), true, syscall.ETIMEDOUT)
+		if _, err := host.enter(); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "for 1m0s") {
+			t.Errorf("a minute later: %v", err)
+		}
+	})
+}
+
+// TestLoginClosesTheCircuit: where there is no token yet, the one request that is let through is the login.
+func TestLoginClosesTheCircuit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, tr := newNetwork(t, text(200, `{"access_token":"token"}`))
+		n.setDown(syscall.ECONNREFUSED)
+		c := New(Config{BaseURL: base, Transport: tr, Login: logIn})
+		if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); !errors.Is(err, ErrUnreachable) {
+			t.Fatal(err)
+		}
+		if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); !errors.Is(err, ErrUnreachable) {
+			t.Errorf("at once: %v, want the circuit open", err)
+		}
+		n.setDown(nil)
+		time.Sleep(probeEvery)
+		if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); err != nil {
+			t.Errorf("the host is back: %v", err)
 		}
 	})
 }

@@ -27,7 +27,7 @@ type Client struct {
 	log       *slog.Logger
 	rate      Limiter
 	agent     string
-	known     []string // secrets
+	passwords []string
 
 	session  session
 	circuits circuits
@@ -49,7 +49,8 @@ func New(cfg Config) *Client {
 		log:       cfg.Log,
 		rate:      cfg.Rate,
 		agent:     cfg.UserAgent,
-		known:     spellings(cfg.Secrets),
+		passwords: cfg.Secrets,
+		session:   session{secrets: spellings(cfg.Secrets)},
 		circuits:  circuits{byOrigin: map[string]*circuit{}},
 		large:     make(chan struct{}, largeAtOnce),
 	}
@@ -127,7 +128,7 @@ var (
 	errJSON = errors.New("broken JSON")
 )
 
-// finalError is a 2xx answer that another attempt would meet again.
+// finalError is a failure, or a 2xx answer, that another attempt would meet again.
 type finalError struct{ error }
 
 func (e finalError) Unwrap() error { return e.error }
@@ -169,6 +170,16 @@ type outcome struct {
 	decoded func() // to be called when body has been decoded; nil: nobody waits for that
 }
 
+// byGateway tells whether something before the host says that the host does not answer. Who asks us to come back is alive, or
+// knows that the host will be.
+func (o outcome) byGateway() bool {
+	switch o.status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return !o.asked
+	}
+	return false
+}
+
 // do repeats attempts as long as that is safe, sensible and within the bounds of Retry.
 func (c *Client) do(ctx context.Context, r Request, accept string, check func(outcome) error) (outcome, error) {
 	if r.Method == "" {
@@ -192,14 +203,14 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		attempts, countedFailures, failed int
 	)
 	for {
-		opened, err := host.enter()
-		if err != nil {
-			return outcome{}, &Error{Method: r.Method, Path: t.shown(), Attempts: attempts, Err: err}
-		}
-		if t.auth {
+		if t.auth { // first: the one request that an open circuit lets through is the login where there is no token
 			if token, generation, err = c.authorise(ctx, stale); err != nil {
 				return outcome{}, err
 			}
+		}
+		opened, err := host.enter()
+		if err != nil {
+			return outcome{}, &Error{Method: r.Method, Path: t.shown(), Attempts: attempts, Err: c.clean(err)}
 		}
 		attempts++
 		started := time.Now()
@@ -212,9 +223,12 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		if out.decoded != nil {
 			out.decoded()
 		}
-		if out.answered {
+		switch {
+		case out.byGateway():
+			host.failed(started, false, &gatewayError{out.status, out.detail})
+		case out.answered:
 			host.success()
-		} else if ctx.Err() == nil && !out.final {
+		case ctx.Err() == nil && !out.final:
 			host.failed(started, out.unsent, c.clean(out.err))
 		}
 		switch {
@@ -242,9 +256,9 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		}
 		left := time.Until(deadline)
 		if countedFailures >= c.retry.Attempts || left <= 0 {
-			if !out.answered {
+			if !out.answered || out.byGateway() {
 				if err := host.gaveUp(); err != nil {
-					out.err = err
+					out = outcome{err: err, unsent: out.unsent} // which says all that a gateway said
 				}
 			}
 			return outcome{}, c.failure(r, t, out, attempts)
@@ -257,8 +271,8 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 }
 
 func (c *Client) circuitOf(t target) *circuit {
-	at := origin(t.url)
-	return c.circuits.of(at, func() *circuit {
+	return c.circuits.of(origin(t.url), func() *circuit {
+		at := t.url.Scheme + "://" + t.url.Host // as written: a secret in another spelling would not be recognised
 		if t.foreign {
 			return newCircuit("host "+at, ErrHostUnreachable, c.retry.For)
 		}
@@ -287,7 +301,7 @@ func (c *Client) attempt(ctx context.Context, r Request, t target, token, accept
 			return
 		}
 		attrs := []slog.Attr{
-			slog.String("api", c.name), slog.String("method", r.Method), slog.String("path", t.shown()+maskedQuery(t.url, t.foreign)),
+			slog.String("api", c.name), slog.String("method", r.Method), slog.String("path", t.shown()+maskedQuery(t.url, t.absolute)),
 			slog.Int("status", out.status), slog.Int64("ms", time.Since(started).Milliseconds()), slog.Int64("bytes", bytes),
 			slog.Int("attempt", number),
 		}

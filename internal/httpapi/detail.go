@@ -18,9 +18,12 @@ var (
 // detailOf is what an answer that is an error says in its own words: the detail of FastAPI (contract B.0), the code and
 // message of a storage host's XML, the title of a gateway's page, the last line of a traceback. Not yet scrubbed or cut.
 //
+// Where the body was cut, the line that was may end within a secret, which nobody would recognise: the one before is shown.
+// Elements and documents are whole or not found.
+//
 // Of validation errors only place and message are shown: input repeats what was sent, passwords included. Of XML only
 // two elements: others repeat the signature.
-func detailOf(body []byte) string {
+func detailOf(body []byte, cut bool) string {
 	body = bytes.TrimSpace(body)
 	switch {
 	case len(body) == 0:
@@ -36,6 +39,8 @@ func detailOf(body []byte) string {
 		return xmlDetail(body)
 	case body[0] == '[':
 		return ""
+	case cut:
+		return string(lastLine(body[:max(bytes.LastIndexByte(body, '\n'), 0)]))
 	default:
 		return string(lastLine(body))
 	}
@@ -99,8 +104,11 @@ func lastLine(text []byte) []byte {
 
 // looksLikeHTML recognises a gateway's or captive portal's page, whatever its content type says.
 func looksLikeHTML(body []byte) bool {
-	head := bytes.ToLower(bytes.TrimSpace(body[:min(len(body), 512)]))
-	return bytes.HasPrefix(head, []byte("<!doctype html")) || bytes.HasPrefix(head, []byte("<html"))
+	head := bytes.TrimSpace(body[:min(len(body), 512)])
+	begins := func(with string) bool {
+		return len(head) >= len(with) && bytes.EqualFold(head[:len(with)], []byte(with))
+	}
+	return begins("<!doctype html") || begins("<html")
 }
 
 // tooDeep tells whether JSON is nested beyond maxDepth, without decoding it.

@@ -51,7 +51,7 @@ func (e *Error) Error() string {
 	case e.Err != nil:
 		b.WriteString(e.Err.Error())
 	default:
-		b.WriteString(strings.TrimSpace(fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))) + attempts)
+		b.WriteString(statusText(e.Status) + attempts)
 	}
 	if e.Detail != "" {
 		b.WriteString(": " + e.Detail)
@@ -60,6 +60,10 @@ func (e *Error) Error() string {
 		b.WriteString(" (the server may have acted on it)")
 	}
 	return b.String()
+}
+
+func statusText(status int) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 }
 
 // Unwrap gives the reason, among them context.Canceled, ErrUnreachable, ErrTooLarge and net's own.
@@ -102,6 +106,19 @@ type unauthorizedError struct {
 
 func (e *unauthorizedError) Error() string   { return e.what + ": " + e.err.Error() }
 func (e *unauthorizedError) Unwrap() []error { return []error{ErrUnauthorized, e.err} }
+
+// gatewayError is the answer of a gateway to which the host behind it gave none.
+type gatewayError struct {
+	status int
+	detail string
+}
+
+func (e *gatewayError) Error() string {
+	if e.detail == "" {
+		return "a gateway answers " + statusText(e.status)
+	}
+	return "a gateway answers " + statusText(e.status) + ": " + e.detail
+}
 
 // unreachableError is one of the two sentinels and the last thing that went wrong.
 type unreachableError struct {

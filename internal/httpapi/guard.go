@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"unicode/utf8"
 )
 
 // The platform's answers name the hosts of its images, and a hostile answer could name our own network: a router, a cloud's
@@ -37,8 +38,11 @@ func reserved(a netip.Addr) (reach, bool) {
 	}{
 		{"169.254.169.254/32", never}, // metadata service of most clouds
 		{"169.254.170.2/32", never},   // and of containers there
-		{"100.100.100.200/32", never}, // and of one more cloud
-		{"fd00:ec2::/32", never},      // the same by IPv6
+		{"100.100.100.200/32", never}, // and of Alibaba's
+		{"168.63.129.16/32", never},   // of Azure, whose address looks public
+		{"192.0.0.192/32", never},     // of Oracle's
+		{"fd00:ec2::/32", never},      // of Amazon's by IPv6
+		{"fd20:ce::254/128", never},   // of Google's
 		{"0.0.0.0/8", never},          // this host on this network (RFC 1122)
 		{"240.0.0.0/4", never},        // reserved, broadcast (RFC 1112)
 		{"100.64.0.0/10", private},    // carrier-grade NAT (RFC 6598)
@@ -54,7 +58,7 @@ func reserved(a netip.Addr) (reach, bool) {
 	return 0, false
 }
 
-// reachOf classifies an address; those that carry an IPv4 address inside (mapped, NAT64, 6to4) are judged by that.
+// reachOf classifies an address; those that carry an IPv4 address inside (mapped, translated, NAT64, 6to4) are judged by that.
 func reachOf(a netip.Addr) reach {
 	a = a.Unmap().WithZone("")
 	if inner, ok := embedded(a); ok {
@@ -81,7 +85,8 @@ func embedded(a netip.Addr) (netip.Addr, bool) {
 	}
 	b := a.As16()
 	switch {
-	case netip.MustParsePrefix("64:ff9b::/96").Contains(a): // NAT64 (RFC 6052)
+	case netip.MustParsePrefix("64:ff9b::/96").Contains(a), // NAT64 (RFC 6052)
+		netip.MustParsePrefix("::ffff:0:0:0/96").Contains(a): // IPv4-translated (RFC 2765)
 		return netip.AddrFrom4([4]byte(b[12:16])), true
 	case b[0] == 0x20 && b[1] == 0x02: // 6to4 (RFC 3056)
 		return netip.AddrFrom4([4]byte(b[2:6])), true
@@ -128,11 +133,25 @@ func literal(u *url.URL) (netip.Addr, bool) {
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
 		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), true
 	}
-	if host == "metadata" || host == "metadata.google.internal" {
+	switch host {
+	case "metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal":
 		return netip.AddrFrom4([4]byte{169, 254, 169, 254}), true
 	}
 	a, err := netip.ParseAddr(host)
 	return a, err == nil
+}
+
+// disguised tells whether a host that is no address as netip reads it may be one to others: resolvers and proxies take
+// 2852039166, 0xa9fea9fe and 127.1 for addresses, and net/http turns １２７.0.0.1 into one. No domain ends in a number (WHATWG
+// URL), and on the wire none has other characters than ASCII.
+func disguised(u *url.URL) bool {
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if strings.ContainsFunc(host, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return true
+	}
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	hex, isHex := strings.CutPrefix(last, "0x")
+	return last != "" && strings.Trim(last, "0123456789") == "" || isHex && strings.Trim(hex, "0123456789abcdef") == ""
 }
 
 // permitURL judges a host as it is written; names pass, their addresses are judged when dialled.
@@ -142,6 +161,9 @@ func (r *apiReach) permitURL(u *url.URL) error {
 	}
 	if a, ok := literal(u); ok {
 		return r.permit(a)
+	}
+	if disguised(u) {
+		return fmt.Errorf("%w: a host that is neither a name nor an address as they are written", ErrHostRefused)
 	}
 	return nil
 }

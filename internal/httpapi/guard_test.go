@@ -28,6 +28,8 @@ func TestReachOf(t *testing.T) {
 		"2002:0a00:0001::1": private, "::10.0.0.1": private, "64:ff9b::8.8.8.8": public, "fec0::1": private,
 		"169.254.1.1": linkLocal, "fe80::1": linkLocal, "fe80::1%eth0": linkLocal, "::ffff:169.254.7.7": linkLocal,
 		"169.254.169.254": never, "::ffff:169.254.169.254": never, "64:ff9b::169.254.169.254": never, "fd00:ec2::254": never,
+		"168.63.129.16": never, "192.0.0.192": never, "fd20:ce::254": never, "::ffff:0:169.254.169.254": never,
+		"::ffff:0:10.0.0.1": private, "::ffff:0:8.8.8.8": public, "fd20:ce::1": private, "168.63.129.17": public,
 		"100.100.100.200": never, "0.0.0.0": never, "0.1.2.3": never, "::": never, "224.0.0.1": never, "ff02::1": never, "255.255.255.255": never, "240.0.0.1": never,
 	} {
 		if got := reachOf(netip.MustParseAddr(address)); got != want {
@@ -118,7 +120,11 @@ func TestWrittenAddressIsJudgedWithAnyTransport(t *testing.T) {
 	c := New(Config{BaseURL: "https://alertapi.example", Transport: spy, Retry: once})
 	for _, image := range []string{
 		"http://127.0.0.1/x", "http://localhost:9000/x", "https://a.localhost./x", "http://[::1]/x", "http://169.254.169.254/latest/meta-data",
-		"http://metadata.google.internal/x", "http://[::ffff:10.0.0.1]/x",
+		"http://metadata.google.internal/x", "http://metadata.goog/x", "http://instance-data/x", "http://[::ffff:10.0.0.1]/x",
+		"http://169.254.169.254./x", "http://[fe80::1%25eth0]/x", "http://[::ffff:0:a9fe:a9fe]/x",
+		// What others than netip take for addresses.
+		"http://2852039166/x", "http://0xa9fea9fe/x", "http://0xa9.0xfe.0xa9.0xFE/x", "http://0251.0376.0251.0376/x", "http://127.1/x",
+		"http://169.254.43518/x", "http://0/x", "http://１６９.254.169.254/x", "http://169。254。169。254/x", "http://ｌocalhost/x",
 	} {
 		if _, _, err := c.Bytes(t.Context(), Request{Path: image}); !errors.Is(err, ErrHostRefused) {
 			t.Errorf("%s: %v", image, err)
@@ -126,6 +132,25 @@ func TestWrittenAddressIsJudgedWithAnyTransport(t *testing.T) {
 	}
 	if asked.Load() != 0 {
 		t.Errorf("%d requests were sent", asked.Load())
+	}
+	for _, image := range []string{"https://s3.example/x", "https://s3.fr-par.scw.cloud/x", "http://8.8.8.8:9000/x", "http://1.example/x", "http://0x.example./x"} {
+		if _, _, err := c.Bytes(t.Context(), Request{Path: image}); errors.Is(err, ErrHostRefused) {
+			t.Errorf("%s: %v", image, err)
+		}
+	}
+}
+
+// TestNewTransportHasTheGuard: the transport of the program, not one that a test has put together.
+func TestNewTransportHasTheGuard(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("reached") }))
+	defer srv.Close()
+	tr := NewTransport().(*transport)
+	defer tr.CloseIdleConnections()
+	var api apiReach
+	api.note(netip.MustParseAddr("8.8.8.8"))
+	ctx := withDialPolicy(t.Context(), dialPolicy{api: &api, foreign: true})
+	if conn, err := tr.http.DialContext(ctx, "tcp", hostOf(srv)); !errors.Is(err, ErrHostRefused) {
+		t.Errorf("dialled %v, %v", conn, err)
 	}
 }
 

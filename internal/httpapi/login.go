@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
 	"sync"
 )
 
@@ -12,9 +14,11 @@ import (
 type session struct {
 	mu         sync.Mutex
 	token      string
-	generation int   // of the token; 0: none yet
-	accepted   bool  // the API has answered a request with this token: a later refusal means that it expired
-	refused    error // login refused, or a fresh token: no further attempt is made, lest an account be locked
+	given      []string         // the token and those before it, newest first: late answers may still repeat them
+	secrets    []*regexp.Regexp // spellings of these and of the passwords
+	generation int              // of the token; 0: none yet
+	accepted   bool             // the API has answered a request with this token: a later refusal means that it expired
+	refused    error            // login refused, or a fresh token: no further attempt is made, lest an account be locked
 	login      *loginCall
 }
 
@@ -75,6 +79,8 @@ func (c *Client) logIn(ctx context.Context, call *loginCall) {
 		defer s.mu.Unlock()
 		if err == nil {
 			s.token, s.generation, s.accepted = token, s.generation+1, false
+			s.given = append([]string{token}, s.given[:min(len(s.given), maxGiven-1)]...)
+			s.secrets = spellings(slices.Concat(c.passwords, s.given))
 		}
 		if errors.Is(err, ErrUnauthorized) {
 			s.refused = err
@@ -152,11 +158,12 @@ func (c *Client) mayLogInAgain(relogins, generation int, err error) error {
 	return refused
 }
 
-func (c *Client) secrets() []string {
+// maxGiven is how many tokens are remembered to be masked; a request sees at most maxRelogins others come after its own.
+const maxGiven = 2 * maxRelogins
+
+// secrets are what every text is searched for.
+func (c *Client) secrets() []*regexp.Regexp {
 	c.session.mu.Lock()
 	defer c.session.mu.Unlock()
-	if c.session.token == "" {
-		return c.known
-	}
-	return append(c.known[:len(c.known):len(c.known)], c.session.token)
+	return c.session.secrets
 }

@@ -173,6 +173,25 @@ func TestTokenThatExpiresBeforeTheSecondAttempt(t *testing.T) {
 	})
 }
 
+// TestTokensThatAllExpireAtOnce: each is taken once, by another request, and refused the next time. One request logs in
+// maxRelogins times, not for ever.
+func TestTokensThatAllExpireAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &authority{}
+		var c *Client
+		a.takes = func(token string, _ int) bool {
+			c.session.mu.Lock()
+			c.session.accepted = true // another request was answered
+			c.session.mu.Unlock()
+			return false
+		}
+		c = newAuthorised(t, a)
+		if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); !errors.Is(err, ErrUnauthorized) || a.logins != 1+maxRelogins {
+			t.Errorf("%d logins: %v", a.logins, err)
+		}
+	})
+}
+
 func TestFreshTokenRefused(t *testing.T) {
 	for _, tc := range []struct {
 		name    string

@@ -1,70 +1,180 @@
 package httpapi
 
 import (
+	"cmp"
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
 const masked = "***"
 
 // Redact returns the URL without userinfo, query and fragment. What is no plain URL is not shown at all: a password with
-// a slash in it, say, ends up in what looks like the path.
+// a slash in it, say, ends up in what looks like the path, with a question mark in the query, and the rest of it in the host.
 func Redact(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil || u.Opaque != "" || u.Scheme != "" && u.Host == "" || strings.Contains(u.Path, "@") {
+	if err != nil || u.Opaque != "" || u.Scheme != "" && u.Host == "" || strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") {
 		return "(unreadable URL)"
 	}
 	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
 	return shown.String()
 }
 
+// Redact is the function of that name for a URL that a server has given, on one line: it may be made of a secret of ours.
+func (c *Client) Redact(raw string) string { return c.line(Redact(raw)) }
+
 // What a secret looks like in a text that somebody else has written: net/http's errors, a server's answer.
 var (
 	urlPattern    = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"<>\\]+`)
 	jwtPattern    = regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{5,}(\.[A-Za-z0-9_-]*){1,2}`)
 	bearerPattern = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}`)
-	fieldPattern  = regexp.MustCompile(`(?i)\b([\w-]*(?:signature|credential|security-token|accesskeyid|token|password|passwd|secret|api_?key)(?:[_-]?id)?)(\\*["']?\s*[=:]\s*\\*["']?)[^\s"'&,;<>]+`)
+	fieldPattern  = regexp.MustCompile(`(?i)\b([\w-]*(?:signature|credential|security-token|accesskeyid|token|password|passwd|secret|api_?key)(?:[_-]?id)?)(\\*["']?\s*[=:]\s*)`)
+	barePattern   = regexp.MustCompile(`^[^\s"'&,;<>]+`)
+	quotePattern  = regexp.MustCompile(`^\\*["']`)
 	secretName    = regexp.MustCompile(`(?i)signature|credential|token|accesskey|password|passwd|secret|api_?key|^x-amz-|^sig$`)
 )
 
 // scrub masks whatever looks like a secret, and the secrets known.
-func scrub(text string, known []string) string {
+func scrub(text string, known []*regexp.Regexp) string {
 	for _, secret := range known {
-		if len(secret) >= 4 { // shorter ones would mask half of any sentence
-			text = strings.ReplaceAll(text, secret, masked)
-		}
+		text = secret.ReplaceAllLiteralString(text, masked)
 	}
 	text = urlPattern.ReplaceAllStringFunc(text, Redact)
 	text = jwtPattern.ReplaceAllString(text, masked)
 	text = bearerPattern.ReplaceAllString(text, "$1 "+masked)
-	return fieldPattern.ReplaceAllString(text, "$1$2"+masked)
+	return maskFields(text)
 }
 
-// spellings are the secrets as they are, and as a form, a JSON document, and a message that quotes one have them.
-func spellings(secrets []string) []string {
-	var all []string
-	for _, secret := range secrets {
-		all = append(all, secret)
-		if form := url.QueryEscape(secret); form != secret {
-			all = append(all, form)
+// maskFields masks the values of fields whose names are those of secrets: a quoted value to its closing quote, another to
+// its end.
+func maskFields(text string) string {
+	var b strings.Builder
+	for {
+		field := fieldPattern.FindStringIndex(text)
+		if field == nil {
+			b.WriteString(text)
+			return b.String()
 		}
-		for quoted := secret; ; {
-			again := strconv.Quote(quoted)
-			again = again[1 : len(again)-1]
-			if again == quoted || len(again) > 4*len(secret)+16 {
-				break
-			}
-			all = append(all, again)
-			quoted = again
+		b.WriteString(text[:field[1]])
+		text = text[field[1]:]
+		size := len(barePattern.FindString(text))
+		if quote := quotePattern.FindString(text); quote != "" {
+			b.WriteString(quote)
+			text = text[len(quote):]
+			size = quoted(text, quote)
+		}
+		if size > 0 {
+			b.WriteString(masked)
+			text = text[size:]
 		}
 	}
-	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) }) // what holds another spelling goes first
+}
+
+// quoted is how long a value is that began with a quote, which may have backslashes before it where it was quoted again
+// and again. It ends before the next quote with as many, where those that stand for backslashes of the value itself do not
+// count, or before one with fewer, which ends what it is quoted in.
+func quoted(text, opening string) int {
+	mark, level := opening[len(opening)-1], len(opening)-1
+	backslashes := 0
+	for i := range len(text) {
+		switch {
+		case text[i] == '\\':
+			backslashes++
+			continue
+		case text[i] == mark && (backslashes < level || backslashes%(2*(level+1)) == level):
+			return i - backslashes%(2*(level+1))
+		}
+		backslashes = 0
+	}
+	return len(text)
+}
+
+// spellings are the secrets, however a server, a form, a document or a message that quotes one spells them. Those that hold
+// others come first.
+func spellings(secrets []string) []*regexp.Regexp {
+	const shortest = 4 // bytes; shorter ones would mask half of any sentence
+	byLength := slices.DeleteFunc(slices.Clone(secrets), func(secret string) bool { return len(secret) < shortest })
+	slices.SortFunc(byLength, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	byLength = slices.Compact(byLength)
+	all := make([]*regexp.Regexp, len(byLength))
+	for i, secret := range byLength {
+		all[i] = regexp.MustCompile(spelling(secret))
+	}
 	return all
+}
+
+// spelling is a pattern in which each character may be spelled in a way of its own: as it is, with backslashes before it, or
+// as the escapes of a URL, JSON, Python, Go or HTML have it, once or again and again.
+func spelling(secret string) string {
+	const longest = 2 << 10 // bytes; no password is longer, and a hostile token would cost memory
+	if len(secret) > longest {
+		return regexp.QuoteMeta(string([]rune(secret))) // a byte that is no UTF-8 would be no pattern
+	}
+	var b strings.Builder
+	for i, width := 0, 0; i < len(secret); i += width {
+		var r rune
+		r, width = utf8.DecodeRuneInString(secret[i:])
+		if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-._~", r)) {
+			b.WriteString(regexp.QuoteMeta(string(r))) // nobody escapes these
+			continue
+		}
+		b.WriteString(`(?i:` + backslash + `*(?:` + strings.Join(escapes(r, secret[i:i+width]), `|`) + `))`)
+	}
+	return b.String()
+}
+
+// The characters that escapes are made of, which may be escaped themselves.
+const (
+	percents   = `%(?:25)*`
+	backslash  = `(?:\\|` + percents + `5c)`
+	plus       = `(?:\+|` + percents + `2b)`
+	hash       = `(?:#|` + percents + `23)`
+	semicolon  = `(?:;|` + percents + `3b)`
+	ampersand  = `(?:&|` + percents + `26|` + backslash + `+(?:u00|x)26)(?:(?:amp|` + hash + `0*38|` + hash + `x0*26)` + semicolon + `)*`
+	controls   = "\a\b\t\n\v\f\r"
+	controlled = "abtnvfr" // with a backslash before it
+)
+
+// escapes are patterns of one character, which has these bytes.
+func escapes(r rune, bytes string) []string {
+	var percent, hex strings.Builder
+	for i := range len(bytes) {
+		fmt.Fprintf(&percent, `%s%02x`, percents, bytes[i])
+		fmt.Fprintf(&hex, `%s+x%02x`, backslash, bytes[i])
+	}
+	patterns := []string{
+		regexp.QuoteMeta(string(r)), percent.String(), hex.String(),
+		fmt.Sprintf(`%s+(?:u%04x|U%08x|x%02x)`, backslash, r, r, r),
+		fmt.Sprintf(`%s%s(?:0*%d|x0*%x)%s`, ampersand, hash, r, r, semicolon),
+	}
+	if high, low := utf16.EncodeRune(r); high != unicode.ReplacementChar {
+		patterns = append(patterns, fmt.Sprintf(`%s+u%04x%s+u%04x`, backslash, high, backslash, low))
+	}
+	if i := strings.IndexRune(controls, r); i >= 0 {
+		patterns = append(patterns, backslash+`+`+controlled[i:i+1])
+	}
+	switch r {
+	case '\\':
+		patterns = append(patterns, backslash+`+`)
+	case ' ':
+		patterns = append(patterns, plus)
+	case '&':
+		patterns = append(patterns, ampersand)
+	case '<':
+		patterns = append(patterns, ampersand+`lt`+semicolon)
+	case '>':
+		patterns = append(patterns, ampersand+`gt`+semicolon)
+	case '"':
+		patterns = append(patterns, ampersand+`quot`+semicolon)
+	case '\'':
+		patterns = append(patterns, ampersand+`apos`+semicolon)
+	}
+	return patterns
 }
 
 const maxLine = 200 // characters of a server's words in a message
@@ -101,12 +211,13 @@ func unprintable(r rune) bool {
 // line is oneLine without secrets.
 func (c *Client) line(text string) string { return oneLine(scrub(text, c.secrets())) }
 
-// maskedQuery is a query for the log: names, and the values of those that are no secrets.
-func maskedQuery(u *url.URL, foreign bool) string {
+// maskedQuery is a query for the log: names, and the values of those that are no secrets. Of a URL that a server has given
+// anything may be its signature.
+func maskedQuery(u *url.URL, given bool) string {
 	if u.RawQuery == "" {
 		return ""
 	}
-	if foreign {
+	if given {
 		return "?" + masked
 	}
 	values := u.Query()

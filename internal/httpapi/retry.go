@@ -60,10 +60,10 @@ func finally(err error) (final bool, _ error) {
 		record    tls.RecordHeaderError
 	)
 	switch {
-	case errors.Is(err, ErrHostRefused):
+	case errors.Is(err, ErrHostRefused), errors.As(err, &finalError{}):
 		return true, err
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
-		return true, fmt.Errorf("%w (should the address begin with http:// instead of https://?)", err)
+		return true, fmt.Errorf("%w (should the address begin with http instead of https?)", err)
 	case errors.As(err, &authority):
 		return true, fmt.Errorf("%w (a private authority's certificate goes in the file named by SSL_CERT_FILE)", err)
 	case errors.As(err, &host), errors.As(err, &invalid), errors.As(err, &verify):

@@ -187,6 +187,55 @@ func TestRetryAfterWins(t *testing.T) {
 	})
 }
 
+// TestNobodyWaitsForMoreThanADay: whatever a header says, and in which way.
+func TestNobodyWaitsForMoreThanADay(t *testing.T) {
+	now := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	for _, value := range []string{"86401", "9223372036854775807", strings.Repeat("9", 40), now.AddDate(50, 0, 0).Format(http.TimeFormat)} {
+		if got, ok := retryAfter(http.Header{"Retry-After": {value}}, now); !ok || got != 24*time.Hour {
+			t.Errorf("%s: %v, %v", value, got, ok)
+		}
+	}
+	if got, _ := retryAfter(http.Header{"Retry-After": {"86399"}}, now); got != 86399*time.Second {
+		t.Errorf("less than a day: %v", got)
+	}
+}
+
+// TestBackoffHasFullJitterOverADoublingSpan: by counts of many draws, each quarter of the span has 500 of 2000; 300 are nine
+// deviations below.
+func TestBackoffHasFullJitterOverADoublingSpan(t *testing.T) {
+	r := Retry{}.withDefaults()
+	for _, tc := range []struct {
+		failures int
+		span     time.Duration
+	}{{1, r.Base}, {2, 2 * r.Base}, {3, 4 * r.Base}, {6, 32 * r.Base}, {7, r.Max}, {60, r.Max}, {1000, r.Max}} {
+		low, high, most := 0, 0, time.Duration(0)
+		for range 2000 {
+			d := r.backoff(tc.failures, 0, false)
+			most = max(most, d)
+			switch {
+			case d < tc.span/4:
+				low++
+			case d > 3*tc.span/4:
+				high++
+			}
+		}
+		if most > tc.span || low < 300 || high < 300 {
+			t.Errorf("after %d failures: up to %v of %v, %d in the lowest quarter, %d in the highest, of 2000", tc.failures, most, tc.span, low, high)
+		}
+	}
+	seen := map[time.Duration]bool{}
+	for range 100 {
+		d := r.backoff(1, time.Minute, true)
+		if d < time.Minute || d > time.Minute+r.Base {
+			t.Errorf("Retry-After: 60 made %v", d)
+		}
+		seen[d] = true
+	}
+	if len(seen) < 50 {
+		t.Errorf("those sent away come back at %d moments of 100", len(seen))
+	}
+}
+
 func TestRetryForBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, tr := newNetwork(t, text(503, ""))

@@ -22,11 +22,12 @@ const (
 	// headerTimeout: the annotation API waits up to 30 s for a connection to its database and 60 s for a statement
 	// (contract B.0); an answer after that is still worth having, it says what happened.
 	headerTimeout = 120 * time.Second
-	idleTimeout   = 30 * time.Second // without a single byte, reading a body or writing one
+	idleTimeout   = 30 * time.Second // without a single byte of a body that is read; see writeDeadline
 	// The pace below which a body is a trickle kept up to hold us: sixteen images at once over 64 kbit/s have 500 bytes
 	// per second each. Only time spent waiting for the server counts, not that of our own rate limit.
 	paceWindow = time.Minute
 	paceBytes  = 60 * 128 // per window
+	writeBytes = 30 * 128 // the same within idleTimeout, for what is sent
 	// keepIdle: the APIs' servers close connections after 5 s; a POST sent at that moment fails ambiguously (contract I).
 	keepIdle = 4 * time.Second
 	// perHost idle connections are kept; more workers than that are of no use.
@@ -42,11 +43,13 @@ var (
 // the servers' 5 s (contract I). Proxies and certificates come from the usual variables (HTTPS_PROXY, NO_PROXY,
 // SSL_CERT_FILE). HTTP/1.1 only: there a broken connection concerns one request, not all.
 func NewTransport() http.RoundTripper {
-	dialer := &net.Dialer{Timeout: connectTimeout, ControlContext: control}
-	t := newTransport(http.ProxyFromEnvironment, dialer.DialContext)
-	t.http.TLSClientConfig.RootCAs, t.broken = certificates()
+	t := newTransport(http.ProxyFromEnvironment, newDialer().DialContext)
+	t.http.TLSClientConfig.RootCAs, t.broken = certificates(runtime.GOOS, os.Getenv("SSL_CERT_FILE"))
 	return t
 }
+
+// newDialer gives up after connectTimeout, and asks the guard about each address.
+func newDialer() *net.Dialer { return &net.Dialer{Timeout: connectTimeout, ControlContext: control} }
 
 type transport struct {
 	http   *http.Transport
@@ -81,10 +84,9 @@ func newTransport(proxy func(*http.Request) (*url.URL, error), dial func(ctx con
 	}
 }
 
-// certificates honours SSL_CERT_FILE where crypto/x509 does not do so itself.
-func certificates() (*x509.CertPool, error) {
-	file := os.Getenv("SSL_CERT_FILE")
-	if file == "" || runtime.GOOS != "windows" && runtime.GOOS != "darwin" {
+// certificates are those of SSL_CERT_FILE where crypto/x509 does not honour it itself; nil: the system's.
+func certificates(system, file string) (*x509.CertPool, error) {
+	if file == "" || system != "windows" && system != "darwin" {
 		return nil, nil
 	}
 	pem, err := os.ReadFile(file) //nolint:gosec // the user's own variable
@@ -102,7 +104,7 @@ func certificates() (*x509.CertPool, error) {
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if t.broken != nil {
 		closeBody(req)
-		return nil, t.broken
+		return nil, finalError{t.broken}
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	if p, ok := dialPolicyOf(ctx); ok {
@@ -110,7 +112,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			closeBody(req)
 			cancel(nil)
-			return nil, errors.New("the proxy's address in HTTPS_PROXY or HTTP_PROXY is no usable URL") // err repeats it, password included
+			// err repeats it, password included
+			return nil, finalError{errors.New("the proxy's address in HTTPS_PROXY or HTTP_PROXY is no usable URL")}
 		}
 		p.proxied = proxy != nil
 		ctx = withDialPolicy(ctx, p)
@@ -181,12 +184,20 @@ func (b *patientBody) Close() error {
 	return err
 }
 
-// writeDeadline ends a write that the peer does not take for idleTimeout; net/http has no such deadline.
+// writeDeadline ends a write of which the peer takes less than writeBytes within idleTimeout; net/http has no such deadline.
+// What it has taken counts, not whether that was all: net/http writes 32 KiB at a time, and a thin link takes them in minutes.
+// A peer that takes nothing any more is so noticed within twice idleTimeout.
 type writeDeadline struct{ net.Conn }
 
-func (c writeDeadline) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(idleTimeout)); err != nil {
-		return 0, err
+func (c writeDeadline) Write(p []byte) (written int, err error) {
+	for {
+		if err := c.SetWriteDeadline(time.Now().Add(idleTimeout)); err != nil {
+			return written, err
+		}
+		n, err := c.Conn.Write(p[written:])
+		written += n
+		if n < writeBytes || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return written, err
+		}
 	}
-	return c.Conn.Write(p)
 }

@@ -3,11 +3,18 @@ package httpapi
 import (
 	"compress/gzip"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -98,11 +105,166 @@ func TestUploadThatNobodyTakes(t *testing.T) {
 		start := time.Now()
 		err := c.JSON(t.Context(), Request{Method: "POST", Path: "/x", Body: body(strings.Repeat("x", 1<<20))}, nil)
 		var e *Error
-		if !errors.As(err, &e) || !e.Ambiguous || time.Since(start) != idleTimeout {
-			t.Errorf("after %v: %v", time.Since(start), err)
+		if took := time.Since(start); !errors.As(err, &e) || !e.Ambiguous || took < idleTimeout || took > 2*idleTimeout {
+			t.Errorf("after %v: %v", took, err)
 		}
 		time.Sleep(2 * time.Hour) // the stuck one's sleep
 	})
+}
+
+// thin is a connection over which so many bytes come each second.
+type thin struct {
+	net.Conn
+	perSecond int
+}
+
+func (c thin) Read(p []byte) (int, error) {
+	time.Sleep(time.Second)
+	return c.Conn.Read(p[:min(len(p), c.perSecond)])
+}
+
+// TestUploadOverAThinLink: what moves is not ended, however long it takes; what merely trickles is.
+func TestUploadOverAThinLink(t *testing.T) {
+	for perSecond, whole := range map[int]bool{1000: true, 200: true, 100: false} {
+		t.Run(fmt.Sprint(perSecond), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, tr := newNetwork(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+				n.wrap = func(c net.Conn) net.Conn { return thin{c, perSecond} }
+				c := New(Config{BaseURL: base, Transport: tr, Retry: once})
+				start := time.Now()
+				err := c.JSON(t.Context(), Request{Method: "POST", Path: "/x", Body: body(strings.Repeat("x", 200<<10))}, nil)
+				if (err == nil) != whole || !whole && time.Since(start) > 2*idleTimeout {
+					t.Errorf("after %v: %v", time.Since(start), err)
+				}
+				time.Sleep(2 * time.Second) // the thin one's sleep
+			})
+		})
+	}
+}
+
+// TestPaceIsTakenAnew: a body that came fast and then trickles is ended as one that always did.
+func TestPaceIsTakenAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, tr := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = w.Write(make([]byte, 1<<20))
+			for r.Context().Err() == nil {
+				time.Sleep(10 * time.Second)
+				_, _ = w.Write([]byte("1"))
+				_ = http.NewResponseController(w).Flush()
+			}
+		}))
+		start := time.Now()
+		_, _, err := New(Config{BaseURL: base, Transport: tr, Retry: once}).Bytes(t.Context(), Request{Path: "/x"})
+		if took := time.Since(start); !errors.Is(err, errPace) || took > 2*paceWindow {
+			t.Errorf("after %v: %v", took, err)
+		}
+		time.Sleep(time.Minute) // the handler's sleep
+	})
+}
+
+func TestConnectionsHaveADeadline(t *testing.T) {
+	if d := newDialer(); d.Timeout != connectTimeout {
+		t.Errorf("a connect may take %v", d.Timeout)
+	}
+}
+
+// TestTLSHandshakeThatNobodyAnswers ends as a connect does, and as clearly before anything was sent.
+func TestTLSHandshakeThatNobodyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, tr := newNetwork(t, text(200, "[]"))
+		n.wrap = func(c net.Conn) net.Conn { return &stuck{Conn: c} }
+		c := New(Config{BaseURL: "https://api.test", Transport: tr, Retry: once})
+		start := time.Now()
+		err := c.JSON(t.Context(), Request{Method: "POST", Path: "/x", Body: body("{}")}, nil)
+		var e *Error
+		if took := time.Since(start); took != connectTimeout || !errors.As(err, &e) || e.Ambiguous {
+			t.Errorf("after %v: %v", took, err)
+		}
+		time.Sleep(3 * time.Hour) // the stuck one's sleep
+	})
+}
+
+func TestEndlessHeadersAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, tr := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", 512<<10))
+		}))
+		err := New(Config{BaseURL: base, Transport: tr, Retry: once}).JSON(t.Context(), Request{Path: "/x"}, nil)
+		if err == nil || !strings.Contains(err.Error(), "exceeded 262144 bytes") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// tlsServer speaks TLS of at most a version, and HTTP/2 to those who want it. Its client trusts it.
+func tlsServer(t *testing.T, newest uint16, handler http.HandlerFunc) (*httptest.Server, *Client) {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(handler)
+	srv.EnableHTTP2 = true
+	srv.TLS = &tls.Config{MaxVersion: newest, MinVersion: tls.VersionTLS10} //nolint:gosec // what must be refused
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)                        // it complains of our hanging up
+	srv.StartTLS()
+	tr := NewTransport().(*transport)
+	tr.http.TLSClientConfig.RootCAs = x509.NewCertPool()
+	tr.http.TLSClientConfig.RootCAs.AddCert(srv.Certificate())
+	c := New(Config{BaseURL: srv.URL, Transport: tr, Retry: once})
+	t.Cleanup(func() { c.Close(); srv.Close() })
+	return srv, c
+}
+
+func TestOnlyHTTP11(t *testing.T) {
+	_, c := tlsServer(t, tls.VersionTLS13, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) })
+	if got, _, err := c.Bytes(t.Context(), Request{Path: "/x"}); err != nil || string(got) != "HTTP/1.1" {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
+func TestOldTLSIsRefused(t *testing.T) {
+	for version, welcome := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true} {
+		_, c := tlsServer(t, version, text(200, "[]"))
+		if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); (err == nil) != welcome {
+			t.Errorf("%s: %v", tls.VersionName(version), err)
+		}
+	}
+}
+
+// TestCertificatesOfTheUsersFile: where the system does not read SSL_CERT_FILE by itself, we do; a file that is none is said
+// to be so instead of trusting nobody.
+func TestCertificatesOfTheUsersFile(t *testing.T) {
+	srv, _ := tlsServer(t, tls.VersionTLS13, text(200, "[]"))
+	dir := t.TempDir()
+	good, bad := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "empty.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw})
+	if err := errors.Join(os.WriteFile(good, block, 0o600), os.WriteFile(bad, []byte("none"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ system, file, want string }{
+		{"linux", good, ""}, // crypto/x509 does
+		{"windows", "", ""},
+		{"windows", bad, "SSL_CERT_FILE: no certificate in " + bad},
+		{"darwin", filepath.Join(dir, "missing"), "SSL_CERT_FILE: open "},
+	} {
+		pool, err := certificates(tc.system, tc.file)
+		if pool != nil || tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.HasPrefix(err.Error(), tc.want)) {
+			t.Errorf("%s, %s: %v, %v", tc.system, tc.file, pool, err)
+		}
+	}
+	pool, err := certificates("darwin", good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := NewTransport().(*transport)
+	tr.http.TLSClientConfig.RootCAs = pool
+	c := New(Config{BaseURL: srv.URL, Transport: tr})
+	defer c.Close()
+	if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); err != nil {
+		t.Error(err)
+	}
+	tr.broken = errors.New("SSL_CERT_FILE: no certificate")
+	err = c.JSON(t.Context(), Request{Path: "/x"}, nil)
+	if want := "GET /x: SSL_CERT_FILE: no certificate"; !errors.Is(err, tr.broken) || err.Error() != want {
+		t.Errorf("a broken file: %v, want at once %s", err, want)
+	}
 }
 
 func TestIdleConnectionsCloseBeforeTheServers(t *testing.T) {
