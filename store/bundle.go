@@ -18,9 +18,10 @@ import (
 
 // Bundle is a bundle opened for reading. It is safe for concurrent use.
 type Bundle struct {
-	path  string
-	index *bbolt.DB
-	codec *codec
+	path     string
+	manifest string // name of its file: of a bundle that is being unpacked not the final one yet
+	index    *bbolt.DB
+	codec    *codec
 
 	mu      sync.RWMutex
 	meta    indexMeta
@@ -56,11 +57,16 @@ func Open(path string) (b *Bundle, err error) {
 	if err := mustBeBundle(path); err != nil {
 		return nil, err
 	}
+	return openBundle(path, manifestName)
+}
+
+func openBundle(path, manifest string) (b *Bundle, err error) {
+	defer guard(&err)()
 	index, err := openIndex(path, true)
 	if err != nil {
 		return nil, err
 	}
-	b = &Bundle{path: path, index: index, codec: newCodec()}
+	b = &Bundle{path: path, manifest: manifest, index: index, codec: newCodec()}
 	if err := b.check(); err != nil {
 		return nil, errors.Join(err, index.Close())
 	}
@@ -76,7 +82,7 @@ func (b *Bundle) check() (err error) {
 	if err := b.index.View(func(tx *bbolt.Tx) (err error) { b.meta, err = readMeta(tx); return err }); err != nil {
 		return err
 	}
-	m, err := readManifest(b.path)
+	m, err := readManifest(b.path, b.manifest)
 	if err != nil {
 		return err
 	}
@@ -101,7 +107,7 @@ func mustBeBundle(path string) error {
 	case err != nil:
 		return err
 	case hasManifest && !hasIndex:
-		if _, err := readManifest(path); err != nil {
+		if _, err := readManifest(path, manifestName); err != nil {
 			return err // somebody else's manifest.json makes no damaged bundle
 		}
 		return corruptf("%s is missing", indexName)
@@ -110,7 +116,10 @@ func mustBeBundle(path string) error {
 	case !hasManifest:
 		return fmt.Errorf("%w: it has neither %s nor %s", ErrNotBundle, manifestName, indexName)
 	}
-	return nil
+	if _, err := readManifest(path, manifestName); errors.Is(err, ErrVersion) {
+		return err // first of all: of another format the rest may look like damage
+	}
+	return requireImages(path)
 }
 
 func exists(path string) (bool, error) {

@@ -30,7 +30,8 @@ type owner struct {
 	disk     disk
 	now      func() time.Time
 	sealSize int64
-	mending  bool // WriteOptions.Mend
+	mending  bool             // WriteOptions.Mend
+	vacant   map[Hash]vacancy // while mending
 
 	meta   indexMeta // as committed
 	shards []sealed
@@ -123,7 +124,7 @@ func (o *owner) take(image *newImage) (err error) {
 		if body, err := o.w.get(neverDone, bucketImages, image.hash[:]); err != nil {
 			return err
 		} else if body == nil {
-			if err := o.append(image); err != nil {
+			if err := o.store(image); err != nil {
 				return err
 			}
 		} else if o.mending {

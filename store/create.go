@@ -55,6 +55,9 @@ func cleanSource(s Source) (Source, error) {
 	if err != nil {
 		return Source{}, errors.New("the source is not a URL") // url.Parse's error repeats it, with its password
 	}
+	if u.Host == "" { // of name:password@host without a scheme the password would be taken for a path
+		return Source{}, errors.New("the source is not a URL with a host")
+	}
 	u.User, u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = nil, "", false, "", ""
 	s.URL = strings.TrimRight(u.String(), "/")
 	return s, nil
@@ -77,7 +80,7 @@ func openWriter(ctx context.Context, path string, o WriteOptions) (w *Writer, er
 	if err != nil {
 		return nil, err
 	}
-	b := &Bundle{path: path, index: index, codec: newCodec(), pending: newPending()}
+	b := &Bundle{path: path, manifest: manifestName, index: index, codec: newCodec(), pending: newPending()}
 	owner, err := takeUp(ctx, b, o)
 	if err != nil {
 		return nil, errors.Join(err, index.Close())
@@ -107,16 +110,19 @@ func prepareDirectory(path string, o WriteOptions) error {
 		return slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == name })
 	}
 	switch {
-	case has(indexName):
-		return makeImages(path) // a copy may lack it while it was empty
 	case has(manifestName):
-		return mustBeBundle(path)
+		if err := mustBeBundle(path); err != nil {
+			return err
+		}
+		return makeImages(path) // a copy may lack it while it was empty
+	case has(indexName):
+		return makeImages(path)
 	}
 	for _, e := range entries {
-		switch e.Name() {
-		case indexNewName, manifestNewName:
+		switch {
+		case e.Type().IsRegular() && (e.Name() == indexNewName || e.Name() == manifestNewName):
 			continue
-		case imagesName:
+		case e.IsDir() && e.Name() == imagesName:
 			if images, err := os.ReadDir(filepath.Join(path, imagesName)); err == nil && len(images) == 0 {
 				continue
 			}
@@ -133,7 +139,7 @@ func makeImages(path string) error {
 	if err := os.Mkdir(filepath.Join(path, imagesName), dirMode); err != nil && !os.IsExist(err) {
 		return err
 	}
-	return nil
+	return requireImages(path)
 }
 
 // createIndex makes an empty index under its temporary name, whose lock keeps a second creator out, and renames it.
@@ -236,16 +242,16 @@ func takeUp(ctx context.Context, b *Bundle, o WriteOptions) (_ *owner, err error
 		return nil, fmt.Errorf("%w: format %d can be read, but not written", ErrVersion, w.meta.Format)
 	}
 	b.meta = w.meta
+	for _, name := range []string{indexNewName, manifestNewName} { // before a manifest is written under that name
+		if err := os.Remove(filepath.Join(b.path, name)); err != nil && !isMissing(err) {
+			return nil, err
+		}
+	}
 	if err := w.compareManifest(); err != nil {
 		return nil, err
 	}
 	if err := w.settleSource(o.Source); err != nil {
 		return nil, err
-	}
-	for _, name := range []string{indexNewName, manifestNewName} {
-		if err := os.Remove(filepath.Join(b.path, name)); err != nil && !isMissing(err) {
-			return nil, err
-		}
 	}
 	if o.Mend {
 		if err := w.mend(ctx); err != nil {
@@ -280,7 +286,7 @@ func readShards(tx *bbolt.Tx, m indexMeta) ([]sealed, error) {
 
 // compareManifest reads the manifest; an index that nothing was put into may have none yet.
 func (o *owner) compareManifest() error {
-	m, err := readManifest(o.w.path)
+	m, err := readManifest(o.w.path, o.w.manifest)
 	if isMissing(err) && o.meta.Generation == 1 {
 		return o.writeManifest(false)
 	}

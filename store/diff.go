@@ -91,13 +91,13 @@ func (d *comparison) run() error {
 		return err
 	}
 	if err := d.documents("organization", bucketOrganizations, func(doc []byte) (int64, error) {
-		o, err := ParseOrganization(doc)
+		o, err := bounded(ParseOrganization)(doc)
 		return o.ID, err
 	}); err != nil {
 		return err
 	}
 	if err := d.documents("camera", bucketCameras, func(doc []byte) (int64, error) {
-		c, err := ParseCamera(doc)
+		c, err := bounded(ParseCamera)(doc)
 		return c.ID, err
 	}); err != nil {
 		return err
@@ -264,7 +264,10 @@ func (d *comparison) sequence(row []*entry) error {
 		found.Sign, found.Reason = Unreadable, joinReasons(damage)
 		return d.tell(found)
 	}
-	detections, sameDetections := d.detections(records[0].Detections, records[1].Detections)
+	detections, sameDetections, err := d.detections(records[0].Detections, records[1].Detections)
+	if err != nil {
+		return err
+	}
 	id := documentID(cmp.Or(row[0], row[1]).key)
 	images, pictures, err := d.images(id, records[0].Frames, records[1].Frames)
 	if err != nil {
@@ -300,15 +303,20 @@ func (d *comparison) sequence(row []*entry) error {
 }
 
 // detections reports whether both lists are the same, in the same order, and counts by id what is not.
-func (d *comparison) detections(a, b []Detection) (t Tally, same bool) {
-	if slices.EqualFunc(a, b, func(a, b Detection) bool { return d.sameDocument(a.Document, b.Document) }) {
-		return Tally{Same: len(a)}, true
+func (d *comparison) detections(a, b []Detection) (t Tally, same bool, err error) {
+	if slices.EqualFunc(a, b, func(a, b Detection) bool {
+		return d.ctx.Err() == nil && d.sameDocument(a.Document, b.Document)
+	}) {
+		return Tally{Same: len(a)}, true, nil
 	}
 	at := make(map[int64]int, len(a))
 	for i, v := range a {
 		at[v.ID] = i
 	}
 	for _, v := range b {
+		if err := d.ctx.Err(); err != nil {
+			return t, false, err
+		}
 		switch i, both := at[v.ID]; {
 		case !both:
 			t.OnlyInB++
@@ -321,7 +329,7 @@ func (d *comparison) detections(a, b []Detection) (t Tally, same bool) {
 		delete(at, v.ID)
 	}
 	t.OnlyInA = len(at)
-	return t, false
+	return t, false, nil
 }
 
 // images compares frames that have an image by their bucket keys, and looks whether the images are there.

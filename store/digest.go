@@ -44,6 +44,9 @@ func (b *Bundle) Digest(ctx context.Context) (Hash, error) {
 		}
 		line("sequence", r.Sequence.Document)
 		for _, d := range r.Detections {
+			if err := ctx.Err(); err != nil {
+				return Hash{}, fmt.Errorf("digest sequences: %w", err)
+			}
 			line("detection", d.Document)
 		}
 		slices.SortFunc(r.Frames, func(a, b Frame) int { return cmp.Compare(a.Key, b.Key) })

@@ -48,6 +48,9 @@ type diskFile interface {
 type osDisk struct{}
 
 func (osDisk) open(path string, flag int) (diskFile, error) {
+	if err := requireRegular(path); err != nil && !isMissing(err) {
+		return nil, err
+	}
 	f, err := os.OpenFile(path, flag, fileMode)
 	if err != nil {
 		return nil, err // not f: a nil *os.File is no nil diskFile
@@ -86,8 +89,8 @@ func shardPath(root string, n uint32) string {
 	return filepath.Join(root, filepath.FromSlash(shardName(n)))
 }
 
-// openRegular opens a file of a bundle for reading. A link, pipe or device there is not ours: a bundle is untrusted, and a
-// pipe would block for ever. The error matches fs.ErrNotExist where the file is missing.
+// openRegular opens a file of a bundle for reading. A link, pipe or device there is not ours: a bundle is untrusted, a link
+// leads out of it, and a pipe would block for ever. The error matches fs.ErrNotExist where the file is missing.
 func openRegular(path string) (*os.File, error) {
 	if err := requireRegular(path); err != nil {
 		return nil, err
@@ -104,6 +107,19 @@ func requireRegular(path string) error {
 		return corruptf("%s is not a regular file", filepath.Base(path))
 	}
 	return nil
+}
+
+// requireImages refuses what stands in the place of the directory of shards and is none: through a link everything below it
+// would lie outside of the bundle. An empty bundle's may be missing.
+func requireImages(path string) error {
+	info, err := os.Lstat(filepath.Join(path, imagesName))
+	if isMissing(err) {
+		return nil
+	}
+	if err == nil && !info.IsDir() {
+		err = corruptf("%s is not a directory", imagesName)
+	}
+	return err
 }
 
 // replaceFile writes data under a temporary name, syncs it and renames it over path: a reader sees the old or the new

@@ -32,6 +32,17 @@ func TestStrip(t *testing.T) {
 		{"an unknown URL goes", "sequence", `{"id":1,"page":"see https://x.test/a"}`, `{"id":1}`, []string{"sequence.page"}},
 		{"an unknown JWT goes", "sequence", `{"id":1,"x":"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln"}`, `{"id":1}`, []string{"sequence.x"}},
 		{"an unknown word like a token goes", "sequence", `{"id":1,"x":"key 123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"}`, `{"id":1}`, []string{"sequence.x"}},
+		{
+			"an unknown word like a token goes, whatever stands around it", "sequence",
+			`{"id":1,"a":"(eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln)","b":"key 123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw, rotated","c":"'AKIAIOSFODNN7EXAMPLE12345'","d":"k;123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw","e":"<123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw>","f":"clé「AKIAIOSFODNN7EXAMPLE12345」"}`,
+			`{"id":1}`,
+			[]string{"sequence.a", "sequence.b", "sequence.c", "sequence.d", "sequence.e", "sequence.f"},
+		},
+		{
+			"timestamps and ordinary text stay", "sequence",
+			`{"id":1,"a":"seen 2026-11-23T01:09:42.608905, moved","b":"[2026-11-23T01:09:42+02:00]","c":"since 2026-11-23T01:09:42.608905.","d":"Saint-Étienne-de-Tinée-tour-nord-2026","e":"fumée (vallée de l'Ardèche), 12 km; vent: 30 km/h"}`,
+			`{"id":1,"a":"seen 2026-11-23T01:09:42.608905, moved","b":"[2026-11-23T01:09:42+02:00]","c":"since 2026-11-23T01:09:42.608905.","d":"Saint-Étienne-de-Tinée-tour-nord-2026","e":"fumée (vallée de l'Ardèche), 12 km; vent: 30 km/h"}`, nil,
+		},
 		{"a name like a secret goes", "sequence", `{"id":1,"Webhook":1,"resetToken":2,"imageUrl":3,"passwordHint":4,"apikey":5}`, `{"id":1}`, []string{"sequence.Webhook", "sequence.resetToken", "sequence.imageUrl", "sequence.passwordHint", "sequence.apikey"}},
 		{"a known name in other letters goes", "sequence", `{"id":1,"ID":2,"Camera_Id":3}`, `{"id":1}`, []string{"sequence.ID", "sequence.Camera_Id"}},
 		{"escaped names are read", "detection", `{"id":1,"\u0075rl":"http://x"}`, `{"id":1}`, []string{"detection.url"}},
@@ -58,6 +69,50 @@ func TestStrip(t *testing.T) {
 				t.Errorf("dropped (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestRedactLeavesNoPassword(t *testing.T) {
+	for text, want := range map[string]string{
+		"GET https://s.test/a/b.jpg: 403":                "GET https://s.test/a/b.jpg: 403",
+		"GET https://s.test:8080/a/@2x/b.jpg: 403":       "GET https://2x/b.jpg: 403", // rather too much
+		"GET https://s.test/a/@2x/b.jpg: 403":            "GET https://s.test/a/@2x/b.jpg: 403",
+		"GET http://[::1]:8080/a: 403":                   "GET http://[::1]:8080/a: 403",
+		"GET https://user:cret@host/x?y=1#z: 503":        "GET https://host/x: 503",
+		"GET https://user:s3@cret@host/x: 503":           "GET https://host/x: 503",
+		"GET https://user:s3/cret@host/x: 503":           "GET https://host/x: 503",
+		"GET https://user:s3?cret@host/x: 503":           "GET https://host/x: 503",
+		"GET https://user:s3#cret@host/x: 503":           "GET https://host/x: 503",
+		"GET https://user:s3'cret@host/x: 503":           "GET https://host/x: 503",
+		`Get "https://user:cret@host:80/x": EOF`:         `Get "https://host:80/x": EOF`,
+		"(see https://user:cret@host/x, 'https://h/y')":  "(see https://host/x, 'https://h/y')",
+		`parse "https://user:cret": invalid port`:        `parse "https://***": invalid port`,
+		"GET https://user@host/x, HTTPS://U:CRET@HOST/X": "GET https://host/x, HTTPS://HOST/X",
+	} {
+		if got := redact(text); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}
+
+// TestSourceIsStoredWithoutCredentials: what is no URL with a host is refused, without being repeated.
+func TestSourceIsStoredWithoutCredentials(t *testing.T) {
+	for given, want := range map[string]string{ // want "": refused
+		"https://alert.example.org/api/":               "https://alert.example.org/api",
+		"https://admin:cret@alert.example.org/?a=1#b":  "https://alert.example.org",
+		"admin:cret@alert.example.org":                 "",
+		"https:admin:cret@alert.example.org/api":       "",
+		"https:/admin:cret@alert.example.org":          "",
+		"alert.example.org/admin:cret@":                "",
+		"https://admin:s3/cret@alert.example.org":      "",
+		"https://admin:cret@alert.example.org:port/":   "",
+		"//admin:cret@alert.example.org":               "//alert.example.org",
+		"https://admin:cret%2F@alert.example.org:8080": "https://alert.example.org:8080",
+	} {
+		got, err := cleanSource(Source{URL: given})
+		if got.URL != want || (err != nil) != (want == "") || err != nil && strings.Contains(err.Error(), "cret") {
+			t.Errorf("%s: got %q, %v; want %q", given, got.URL, err, want)
+		}
 	}
 }
 
@@ -149,6 +204,55 @@ func TestJoinProperties(t *testing.T) {
 		arrange(&again)
 		if diff := cmp.Diff(joined.Frames, again.Frames); diff != "" && a.Coverage.Limit == b.Coverage.Limit {
 			rt.Errorf("joining again changes it:\n%s", diff)
+		}
+	})
+}
+
+func TestDocumentsAreTheSameIfABundleWouldHoldThemTheSame(t *testing.T) {
+	for name, test := range map[string]struct {
+		held, listed string
+		want         bool
+	}{
+		"equal":                        {`{"id":1,"a":1.50}`, `{"id":1,"a":1.50}`, true},
+		"other order and blanks":       {`{"id":1,"a":1.5}`, `{ "a": 1.5, "id": 1 }`, true},
+		"another value":                {`{"id":1,"a":1.5}`, `{"id":1,"a":1.6}`, false},
+		"another spelling of a number": {`{"id":1,"a":1.5}`, `{"id":1,"a":1.50}`, false},
+		"another spelling of a text":   {`{"id":1,"a":"\u00e9"}`, `{"id":1,"a":"é"}`, true},
+		"a field less":                 {`{"id":1,"a":1.5}`, `{"id":1}`, false},
+		"a field more":                 {`{"id":1}`, `{"id":1,"temporal_model_score":null}`, false},
+		"a known field more":           {`{"id":1}`, `{"id":1,"recorded_at":"2026-08-01T07:59:58.123456"}`, false},
+		"a known field without value":  {`{"id":1}`, `{"id":1,"crop_bucket_key":null}`, false},
+		"a text more":                  {`{"id":1}`, `{"id":1,"note":"a person with a fire pit"}`, false},
+		"a presigned URL":              {`{"id":1}`, `{"id":1,"url":"https://s/x?X-Amz-Signature=1"}`, true},
+		"an object, not stored":        {`{"id":1}`, `{"id":1,"extra":{"a":1}}`, true},
+		"a token by its name":          {`{"id":1}`, `{"id":1,"access_token":"x"}`, true},
+		"what is refused":              {`{"id":1}`, `{"id":1,"bbox":"signature=1"}`, false},
+		"not JSON":                     {`{"id":1}`, `{"id":`, false},
+		"nothing held":                 {``, `{"id":1}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			held, listed := Detection{Document: json.RawMessage(test.held)}, Detection{Document: json.RawMessage(test.listed)}
+			if got := held.SameAs(listed); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+	held, listed := Sequence{Document: json.RawMessage(`{"id":1}`)}, Sequence{Document: json.RawMessage(`{"id":1,"url":"x"}`)}
+	if !held.SameAs(listed) {
+		t.Error("a sequence with a field that is never stored is another")
+	}
+}
+
+func FuzzDocumentIsTheSameAsItself(f *testing.F) {
+	f.Add([]byte(`{"id":1,"a":"x"}`), []byte(`{"id":1,"a":"x","url":""}`))
+	f.Add([]byte(`{"id":1}`), []byte(`{"id":1,"b":}`))
+	f.Fuzz(func(t *testing.T, held, listed []byte) {
+		if (Detection{Document: held}).SameAs(Detection{Document: listed}) && json.Valid(listed) && !json.Valid(held) {
+			t.Fatal("something that is no document is said to be one")
+		}
+		stored, err := strip(detectionKind(), listed, nil)
+		if err == nil && !(Detection{Document: stored}).SameAs(Detection{Document: listed}) {
+			t.Fatalf("what is stored of %s is said to be another: %s", listed, stored)
 		}
 	})
 }

@@ -103,7 +103,7 @@ func encodeRecord(r *SequenceRecord) ([]byte, error) {
 	out = append(append(out, `],"coverage":`...), coverage...)
 	out = append(out, '}')
 	if len(out) > maxFrame {
-		return nil, fmt.Errorf("its record has %d bytes, at most %d are stored", len(out), maxFrame)
+		return nil, refusedf("its record has %d bytes, at most %d are stored", len(out), maxFrame)
 	}
 	return out, nil
 }
@@ -146,14 +146,18 @@ func decodeRecord(body []byte) (SequenceRecord, error) {
 	return r, nil
 }
 
-// bounded refuses a document that no Writer stores, before it is decoded.
+// bounded refuses a document that no Writer stores: a large one before it is decoded, a deep one before it is read on.
 func bounded[T any](parse func(json.RawMessage) (T, error)) func(json.RawMessage) (T, error) {
 	return func(doc json.RawMessage) (T, error) {
 		if len(doc) > maxDocument {
 			var none T
 			return none, fmt.Errorf("a document of %d bytes", len(doc))
 		}
-		return parse(doc)
+		value, err := parse(doc) // which proves that it is JSON
+		if err == nil && tooDeep(doc) {
+			err = errors.New("a document that is nested too deeply")
+		}
+		return value, err
 	}
 }
 
@@ -267,11 +271,9 @@ func join(stored, fetched SequenceRecord) SequenceRecord {
 			}
 			return fetched
 		})
-	if wider(stored.Coverage.Limit, fetched.Coverage.Limit) {
-		out.Coverage.Limit = stored.Coverage.Limit
-		out.Coverage.Order = stored.Coverage.Order
-		out.Coverage.Complete = stored.Coverage.Complete
-		out.Coverage.Exhausted = stored.Coverage.Exhausted
+	if c := stored.Coverage; c.Complete && c.exceeds(fetched.Coverage) && !fetched.Sequence.GrewSince(stored.Sequence) {
+		out.Coverage.Limit, out.Coverage.Order = c.Limit, c.Order
+		out.Coverage.Complete, out.Coverage.Exhausted = c.Complete, c.Exhausted
 	}
 	for _, f := range out.Frames {
 		if f.Image.IsZero() && !f.Permanent {
@@ -279,6 +281,15 @@ func join(stored, fetched SequenceRecord) SequenceRecord {
 		}
 	}
 	return out
+}
+
+// exceeds reports whether c says of a sequence that did not grow all that a newer coverage says, and more. Of listings from
+// different ends neither covers the other, unless one showed everything.
+func (c Coverage) exceeds(newer Coverage) bool {
+	if c.Exhausted != newer.Exhausted {
+		return c.Exhausted
+	}
+	return (c.Exhausted || c.Order == newer.Order) && wider(c.Limit, newer.Limit)
 }
 
 // wider reports whether limit a asks for more than b; 0 asks for all.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"image"
@@ -194,17 +195,24 @@ func TestInterruptedCreation(t *testing.T) {
 // TestNewerFormatIsRefused: with a message, not with a guess.
 func TestNewerFormatIsRefused(t *testing.T) {
 	path := newSample(1, 1, 100).build(t, WriteOptions{})
-	m := must(readManifest(path))
+	m := must(readManifest(path, manifestName))
 	m.Format, m.MinReader = 2, 2
 	if err := os.WriteFile(filepath.Join(path, manifestName), must(m.encode()), fs.FileMode(fileMode)); err != nil {
 		t.Fatal(err)
 	}
-	for name, open := range map[string]func() error{
-		"Open":       func() error { _, err := Open(path); return err },
-		"OpenWriter": func() error { _, err := OpenWriter(t.Context(), path, WriteOptions{}); return err },
-	} {
-		if err := open(); err == nil || !bytes.Contains([]byte(err.Error()), []byte("format 2")) {
-			t.Errorf("%s: %v", name, err)
+	for _, index := range []string{"as it was", "of another make"} {
+		if index == "of another make" {
+			if err := os.WriteFile(filepath.Join(path, indexName), bytes.Repeat([]byte("SQLite format 3\x00"), 1000), fileMode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, open := range map[string]func() error{
+			"Open":       func() error { _, err := Open(path); return err },
+			"OpenWriter": func() error { _, err := OpenWriter(t.Context(), path, WriteOptions{}); return err },
+		} {
+			if err := open(); !errors.Is(err, ErrVersion) || errors.Is(err, ErrCorrupt) || !bytes.Contains([]byte(err.Error()), []byte("format 2")) {
+				t.Errorf("%s, index %s: %v", name, index, err)
+			}
 		}
 	}
 }

@@ -110,9 +110,10 @@ func decodeManifest(data []byte) (manifest, error) {
 	return m, nil
 }
 
-// readManifest reads the manifest of the bundle at root; the error matches fs.ErrNotExist where there is none.
-func readManifest(root string) (m manifest, err error) {
-	f, err := openRegular(filepath.Join(root, manifestName))
+// readManifest reads the manifest of the bundle at root, which lies under name; the error matches fs.ErrNotExist where there is
+// none.
+func readManifest(root, name string) (m manifest, err error) {
+	f, err := openRegular(filepath.Join(root, name))
 	if err != nil {
 		return manifest{}, err
 	}

@@ -6,16 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 )
 
 // Mending, which WriteOptions.Mend asks for, makes a damaged bundle one that can be written to again, in two steps.
 //
 // When the bundle is opened, entries of the index whose hash is wrong are removed. What the rest of the bundle knows is put
-// back at once: where an image lies (images and members describe each other), summaries and keys (the sequences know
-// them). A sequence itself is not known elsewhere: it is recorded as failed, so that it is missing for all to see until it
-// has been fetched again. A shard that was cut or lost gets its length back.
+// back at once: where an image lies (mend_places.go), summaries and keys (the sequences know them). A sequence itself is not
+// known elsewhere: it is recorded as failed, so that it is missing for all to see until it has been fetched again. A shard that
+// was cut or lost gets its length back.
 //
 // Later, an image that is put again is compared with what its shard holds. Other bytes there are written over in their old
 // place: content and name being the same, a shard that was sealed becomes again what it was.
@@ -30,12 +29,15 @@ func (o *owner) mend(ctx context.Context) error {
 	}
 	return o.update(func(t *txn) error {
 		damaged, err := t.recount(ctx)
-		if err != nil || len(damaged) == 0 {
+		if err != nil {
 			return err
 		}
 		for _, restore := range []func(*txn, damagedEntries) error{
-			o.restoreLocations, restoreMembers, o.restoreSummaries, o.restoreKeys, o.recordLost,
+			restoreMembers, o.restorePlaces, o.restoreSummaries, o.restoreKeys, o.recordLost,
 		} {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			if err := restore(t, damaged); err != nil {
 				return err
 			}
@@ -147,59 +149,6 @@ func (t *txn) each(bucket string, do func(key, body []byte) error) error {
 	return nil
 }
 
-// restoreLocations finds in the shards where images lie whose entry was damaged.
-func (o *owner) restoreLocations(t *txn, damaged damagedEntries) error {
-	if len(damaged[bucketImages]) == 0 {
-		return nil
-	}
-	var lost [][]byte // members whose image cannot be found that way either
-	err := t.each(bucketMembers, func(key, body []byte) error {
-		if !slices.ContainsFunc(damaged[bucketImages], func(h []byte) bool { return bytes.Equal(h, body) }) {
-			return nil
-		}
-		shard, offset, err := splitMemberKey(key)
-		if err != nil {
-			return err
-		}
-		m, err := o.memberAt(shard, offset-blockSize)
-		if err != nil || !bytes.Equal(m.hash[:], body) {
-			lost = append(lost, bytes.Clone(key))
-			return nil //nolint:nilerr // the image is appended anew when it is put again
-		}
-		return t.put(bucketImages, body, m.at.encode())
-	})
-	for _, key := range lost {
-		if err == nil {
-			err = t.remove(bucketMembers, key)
-		}
-	}
-	return err
-}
-
-// memberAt reads a member's header.
-func (o *owner) memberAt(shard uint32, position int64) (m member, err error) {
-	f, err := openRegular(shardPath(o.w.path, shard))
-	if err != nil {
-		return member{}, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return readHeader(f, shard, position)
-}
-
-// restoreMembers lists images again in the order of the shards.
-func restoreMembers(t *txn, damaged damagedEntries) error {
-	if len(damaged[bucketMembers]) == 0 {
-		return nil
-	}
-	return t.each(bucketImages, func(hash, body []byte) error {
-		at, err := decodeLocation(body)
-		if err != nil {
-			return err
-		}
-		return t.put(bucketMembers, memberKey(at.shard, at.offset), hash)
-	})
-}
-
 // restoreSummaries describes sequences again, and forgets what describes none.
 func (o *owner) restoreSummaries(t *txn, damaged damagedEntries) error {
 	for _, key := range damaged[bucketByDay] {
@@ -271,55 +220,6 @@ func (o *owner) recordLost(t *txn, damaged damagedEntries) error {
 			Reason: "it was damaged in the bundle and removed from it, to be fetched again", At: o.now().UTC(),
 		}
 		if err := t.putJSON(bucketProblems, problemKey(p.Kind, p.ID), p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// heal is the second step: it writes an image over what its shard holds in its place, where that is not the image.
-func (o *owner) heal(image *newImage, at location) (err error) {
-	m := member{image.hash, at}
-	f := o.file
-	if f == nil || at.shard != o.meta.OpenShard {
-		if f, err = o.disk.open(shardPath(o.w.path, at.shard), os.O_RDWR); err != nil {
-			return fmt.Errorf("mend shard %06d: %w", at.shard, err)
-		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-	}
-	found, err := readHeader(f, at.shard, at.offset-blockSize)
-	if err == nil && found == m {
-		err = hashMember(f, m, nil, make([]byte, 64<<10))
-	} else if err == nil {
-		err = damage("another image")
-	}
-	if err == nil {
-		return nil
-	}
-	if int64(len(image.data)) != at.size {
-		return corruptf("index: image %s has %d bytes instead of %d", image.hash, at.size, len(image.data))
-	}
-	if err := writeMember(f, m, image.data); err != nil {
-		return fmt.Errorf("mend shard %06d: %w", at.shard, err)
-	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("mend shard %06d: %w", at.shard, err)
-	}
-	return nil
-}
-
-// writeMember writes header, image and padding to a member's place.
-func writeMember(f diskFile, m member, data []byte) error {
-	header := memberHeader(m.hash, m.at.format, m.at.size)
-	var zero [blockSize]byte
-	for _, part := range []struct {
-		data []byte
-		at   int64
-	}{{header[:], m.at.offset - blockSize}, {data, m.at.offset}, {zero[:padded(m.at.size)-m.at.size], m.at.offset + m.at.size}} {
-		if len(part.data) == 0 {
-			continue
-		}
-		if _, err := f.WriteAt(part.data, part.at); err != nil {
 			return err
 		}
 	}

@@ -2,9 +2,12 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"go.etcd.io/bbolt"
@@ -59,6 +62,7 @@ func TestMendedBundleIsWholeAgain(t *testing.T) {
 	want := digestOf(t, whole)
 	shards := shardSizes(t, whole)
 	last := uint32(len(shards))
+	first := s.sequences[0].Frames[0]
 
 	damages := map[string]func(t *testing.T, path string){
 		"first shard lost": func(t *testing.T, path string) { must(0, os.Remove(shardPath(path, 1))) },
@@ -68,6 +72,39 @@ func TestMendedBundleIsWholeAgain(t *testing.T) {
 		"image and its entry": func(t *testing.T, path string) {
 			spoilValue(t, path, bucketImages, 3, -1)
 			overwrite(t, shardPath(path, 1), 1000)
+		},
+		"both entries of an image": func(t *testing.T, path string) {
+			spoil(t, path, bucketImages, first.Image[:])
+			spoil(t, path, bucketMembers, memberKey(1, 512))
+		},
+		"both entries of images side by side": func(t *testing.T, path string) {
+			for i, f := range s.sequences[0].Frames[:3] {
+				spoil(t, path, bucketImages, f.Image[:])
+				spoil(t, path, bucketMembers, memberKey(1, 512+int64(i)*(512+1024)))
+			}
+		},
+		"both entries of the last image": func(t *testing.T, path string) {
+			image := s.sequences[11].Frames[3].Image
+			spoil(t, path, bucketImages, image[:])
+			spoil(t, path, bucketMembers, memberKey(last, shards[last-1]-1024))
+		},
+		"an image's entry and its header": func(t *testing.T, path string) {
+			spoil(t, path, bucketImages, first.Image[:])
+			overwrite(t, shardPath(path, 1), 3)
+		},
+		"entries and headers of images side by side": func(t *testing.T, path string) {
+			for i, f := range s.sequences[0].Frames[1:3] {
+				spoil(t, path, bucketImages, f.Image[:])
+				overwrite(t, shardPath(path, 1), 3+int64(i+1)*(512+1024))
+			}
+		},
+		"a member's entry and its header": func(t *testing.T, path string) {
+			spoil(t, path, bucketMembers, memberKey(1, 512))
+			overwrite(t, shardPath(path, 1), 3)
+		},
+		"an image's entry, in a shard that was cut": func(t *testing.T, path string) {
+			spoil(t, path, bucketImages, first.Image[:])
+			must(0, os.Truncate(shardPath(path, 1), 300))
 		},
 		"header":                func(t *testing.T, path string) { overwrite(t, shardPath(path, 2), 3) },
 		"end of a sealed shard": func(t *testing.T, path string) { overwrite(t, shardPath(path, 1), shards[0]-3) },
@@ -108,6 +145,87 @@ func TestMendedBundleIsWholeAgain(t *testing.T) {
 				t.Errorf("shards of %v bytes, want %v: an image was appended instead of put in its place", got, shards)
 			}
 		})
+	}
+}
+
+// TestMendGoesOnInALaterRun: an image that was not put in the run that found the damage has its place in the next one.
+func TestMendGoesOnInALaterRun(t *testing.T) {
+	t.Parallel()
+	s := newSample(4, 4, 700)
+	o := WriteOptions{SealSize: 16_000}
+	path := s.build(t, o)
+	want := shardSizes(t, path)
+	image := s.sequences[0].Frames[1].Image
+	spoil(t, path, bucketImages, image[:])
+	overwrite(t, shardPath(path, 1), 512+1024+3)
+	o.Mend = true
+	closeWriter(t, openWriterForTest(t, path, o))
+	found := verified(t, path)
+	if len(found) == 0 || !slices.ContainsFunc(found, func(f Finding) bool { return slices.Equal(f.Sequences, []int64{1}) }) {
+		t.Errorf("the image is missing, and the findings are %+v", found)
+	}
+	w := openWriterForTest(t, path, o)
+	s.put(t, w)
+	closeWriter(t, w)
+	mustBeSound(t, path)
+	if got := shardSizes(t, path); !slices.Equal(got, want) {
+		t.Errorf("shards of %v bytes, want %v", got, want)
+	}
+}
+
+// TestMendKeepsNoPlaceThatDoesNotFit: what was told of the image was wrong, so it goes behind the others.
+func TestMendKeepsNoPlaceThatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	s := newSample(2, 2, 700)
+	path := s.build(t, WriteOptions{})
+	f := s.sequences[0].Frames[0]
+	edit(t, path, func(tx *txn) error { // the first place is that of an image of another size
+		small := hashOf([]byte("small"))
+		return errors.Join(tx.remove(bucketImages, f.Image[:]), tx.put(bucketMembers, memberKey(1, 512), small[:]))
+	})
+	overwrite(t, shardPath(path, 1), 3)
+	w := openWriterForTest(t, path, WriteOptions{Mend: true})
+	if _, err := w.PutImage(t.Context(), 1, "small", JPEG, []byte("small")); err != nil {
+		t.Fatal(err)
+	}
+	s.put(t, w)
+	closeWriter(t, w)
+	b := openForTest(t, path)
+	if data, err := b.ReadImage(t.Context(), hashOf([]byte("small"))); err != nil || string(data) != "small" {
+		t.Errorf("%q, %v", data, err)
+	}
+	for _, finding := range verifyAll(t, b).Findings {
+		if finding.Object != "shard 000001" || !strings.Contains(finding.Reason, "a gap from 0") {
+			t.Errorf("%+v", finding)
+		}
+	}
+}
+
+// TestPlaceOfWhichNothingIsKnownStaysAGap: verify names it, everything else is whole, and merging leaves it behind.
+func TestPlaceOfWhichNothingIsKnownStaysAGap(t *testing.T) {
+	t.Parallel()
+	s := newSample(3, 3, 700)
+	path := s.build(t, WriteOptions{})
+	want := digestOf(t, path)
+	image := s.sequences[0].Frames[0].Image
+	spoil(t, path, bucketImages, image[:])
+	spoil(t, path, bucketMembers, memberKey(1, 512))
+	overwrite(t, shardPath(path, 1), 3)
+	w := openWriterForTest(t, path, WriteOptions{Mend: true})
+	s.put(t, w)
+	closeWriter(t, w)
+	found := verified(t, path)
+	if len(found) != 1 || found[0].Object != "shard 000001" || !strings.Contains(found[0].Reason, "a gap from 0 to 1536") {
+		t.Errorf("%+v, want one gap", found)
+	}
+	if got := digestOf(t, path); got != want {
+		t.Errorf("digest %s, want %s", got, want)
+	}
+	merged := filepath.Join(t.TempDir(), "merged")
+	mergeForTest(t, merged, path)
+	mustBeSound(t, merged)
+	if got := digestOf(t, merged); got != want {
+		t.Errorf("merged: digest %s, want %s", got, want)
 	}
 }
 
@@ -168,6 +286,18 @@ func TestRescueCountsWholeImages(t *testing.T) {
 	left, err := Rescue(t.Context(), path)
 	if want := whole.Images - 2 - inSecond; err != nil || left.Images != want {
 		t.Errorf("%+v, %v; want %d images: two less, and none of the cut shard", left, err, want)
+	}
+}
+
+// TestRescueTakesEveryPathAsItIs: brackets in a path are no pattern.
+func TestRescueTakesEveryPathAsItIs(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "week[31].bundle")
+	if err := os.CopyFS(path, os.DirFS(whole24(t))); err != nil {
+		t.Fatal(err)
+	}
+	if sum, err := Rescue(t.Context(), path); err != nil || sum.Images != 24 {
+		t.Errorf("%+v, %v; want 24 images", sum, err)
 	}
 }
 

@@ -345,6 +345,9 @@ func (m *merge) sequence(ctx context.Context, row []*entry) error {
 		joined = join(joined, newer.record)
 	}
 	whole, err := newAged(joined)
+	if err == nil {
+		err = joinable(whole.record)
+	}
 	if err != nil {
 		return err
 	}
@@ -373,107 +376,18 @@ func (m *merge) sequence(ctx context.Context, row []*entry) error {
 	return nil
 }
 
+// joinable refuses a sequence of which each bundle has as much as can be stored, and all together more.
+func joinable(joined SequenceRecord) error {
+	if err := checkNumbers(joined); err != nil {
+		return fmt.Errorf("join sequence %d: %w", joined.Sequence.ID, err)
+	}
+	return nil
+}
+
 func (m *merge) count(change func(*MergeResult)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	change(&m.result)
-}
-
-// image sees to it that the bundle has an image under its key.
-func (m *merge) image(ctx context.Context, organizationID int64, key string, h Hash) error {
-	one := &m.images[int(h[0])%len(m.images)]
-	one.Lock()
-	defer one.Unlock()
-	stored, err := m.writer.StatImage(ctx, h)
-	has := err == nil
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	if under, err := m.writer.ImageOf(ctx, organizationID, key); err == nil && under.Hash == h && has {
-		m.count(func(r *MergeResult) { r.Reused++ })
-		return nil
-	} else if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	format, data := stored.Format, []byte(nil)
-	if has {
-		data, err = m.writer.ReadImage(ctx, h)
-	}
-	if !has || errors.Is(err, ErrCorrupt) {
-		format, data, err = m.readImage(ctx, h)
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := m.writer.PutImage(ctx, organizationID, key, format, data); err != nil {
-		return err
-	}
-	m.count(func(r *MergeResult) {
-		if has {
-			r.Reused++
-			return
-		}
-		r.Images++
-		r.ImageBytes += int64(len(data))
-	})
-	return nil
-}
-
-// readImage reads an image from the first bundle that has it sound.
-func (m *merge) readImage(ctx context.Context, h Hash) (Format, []byte, error) {
-	var damage error
-	for _, b := range m.bundles[1:] {
-		image, err := b.StatImage(ctx, h)
-		var data []byte
-		if err == nil {
-			data, err = b.ReadImage(ctx, h)
-		}
-		switch {
-		case err == nil:
-			return image.Format, data, nil
-		case errors.Is(err, ErrNotFound):
-		case errors.Is(err, ErrCorrupt):
-			damage = errors.Join(damage, fmt.Errorf("bundle %s: %w", b.path, err))
-		default:
-			return "", nil, fmt.Errorf("bundle %s: %w", b.path, err)
-		}
-	}
-	if damage == nil {
-		damage = corruptf("image %s is in none of the bundles", h)
-	}
-	return "", nil, damage
-}
-
-// keys takes over images that no sequence shows yet: an interrupted fetch has them, and its next run would ask for them
-// again. Where a key leads to different images the bundle's own stays.
-func (m *merge) keys(ctx context.Context) error {
-	return m.each(ctx, bucketKeys, func(ctx context.Context, row []*entry) error {
-		if row[0] != nil {
-			return nil
-		}
-		var key []byte
-		var image Hash
-		for i, e := range row {
-			if e == nil {
-				continue
-			}
-			body, err := m.readable(i, e)
-			if err != nil {
-				return err
-			}
-			h, err := decodeHash(body)
-			if err == nil && len(e.key) <= 8 {
-				err = corruptf("index: a key of %d bytes", len(e.key))
-			}
-			if err != nil {
-				return fmt.Errorf("bundle %s: %w", m.bundles[i].path, err)
-			}
-			if key = e.key; bytes.Compare(h[:], image[:]) > 0 {
-				image = h
-			}
-		}
-		return m.image(ctx, documentID(key[:8]), string(key[8:]), image)
-	})
 }
 
 // days takes over what listings were read: of each day and organization the newest.

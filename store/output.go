@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
-	"syscall"
 )
 
 // folder is a directory that files are put into. Its names have slashes and never lead out of it.
@@ -18,6 +18,7 @@ type folder interface {
 	stat(name string) (os.FileInfo, error) // of a link, not of what it leads to
 	rename(from, to string) error
 	remove(name string) error
+	list() ([]string, error) // the names in it
 	syncDir(name string) error
 }
 
@@ -25,6 +26,9 @@ type folder interface {
 type rootFolder struct{ root *os.Root }
 
 func (f rootFolder) open(name string, flag int) (diskFile, error) {
+	if info, err := f.root.Lstat(name); err == nil && !info.Mode().IsRegular() { // the root keeps links from leading out, not from leading on
+		return nil, fmt.Errorf("%s is in the way: it is not a regular file", name)
+	}
 	file, err := f.root.OpenFile(name, flag, fileMode)
 	if err != nil {
 		return nil, err // not file: a nil *os.File is no nil diskFile
@@ -32,8 +36,19 @@ func (f rootFolder) open(name string, flag int) (diskFile, error) {
 	return file, nil
 }
 func (f rootFolder) stat(name string) (os.FileInfo, error) { return f.root.Lstat(name) }
-func (f rootFolder) rename(from, to string) error          { return f.root.Rename(from, to) }
-func (f rootFolder) remove(name string) error              { return f.root.Remove(name) }
+func (f rootFolder) rename(from, to string) error {
+	return patiently(func() error { return f.root.Rename(from, to) }, isInUse)
+}
+func (f rootFolder) remove(name string) error { return f.root.Remove(name) }
+func (f rootFolder) list() ([]string, error) {
+	entries, err := fs.ReadDir(f.root.FS(), ".")
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, err
+}
+
 func (f rootFolder) syncDir(name string) error {
 	return syncDir(filepath.Join(f.root.Name(), filepath.FromSlash(name)))
 }
@@ -187,20 +202,17 @@ func (o *output) abandon() {
 	o.known, o.file = nil, nil
 }
 
-// writeWhole writes a small file in one go.
-func writeWhole(in folder, name string, data []byte) error {
+// settleWhole writes a small file in one go, and leaves it to be published.
+func settleWhole(in folder, name string, data []byte) (*output, error) {
 	o, err := openOutput(in, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer o.abandon()
 	if _, err := o.Write(data); err != nil {
-		return err
+		return nil, err
 	}
-	if err := o.settle(); err != nil {
-		return err
-	}
-	return o.publish()
+	return o, o.settle()
 }
 
 // interruptible ends reading when the context ends.
@@ -218,7 +230,7 @@ func (r interruptible) Read(p []byte) (int, error) {
 
 // fullDisk says of a full disk how much is needed, in bytes, and what to do.
 func fullDisk(err error, needed, there int64) error {
-	if err == nil || !errors.Is(err, syscall.ENOSPC) {
+	if err == nil || !isFull(err) {
 		return err
 	}
 	const mb = 1_000_000

@@ -84,7 +84,7 @@ func (b *Bundle) PackFile(ctx context.Context, path string, o PackOptions) (pack
 	}
 	w := &partWriter{in: in, name: filepath.Base(path), split: o.SplitSize}
 	defer w.abandon()
-	if err := mayReplace(in, w.name, o.SplitSize); err != nil {
+	if err := w.mayReplace(p.total); err != nil {
 		return Packed{}, err
 	}
 	err = p.writeTo(ctx, w)
@@ -111,36 +111,6 @@ func (b *Bundle) holds(directory string) bool {
 		at = parent
 	}
 	return false
-}
-
-// mayReplace refuses to touch a file that is no packed bundle, or the beginning of one.
-func mayReplace(in folder, name string, split int64) (err error) {
-	if split > 0 {
-		name = partName(name, 1)
-	}
-	info, err := in.stat(name)
-	if isMissing(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is there and is not a regular file; name another", name)
-	}
-	f, err := in.open(name, os.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	start := make([]byte, min(info.Size(), blockSize))
-	if err := readFull(f, start, 0); err != nil {
-		return err
-	}
-	if !bytes.HasPrefix(start, []byte(manifestName + "\x00")[:min(len(start), len(manifestName)+1)]) {
-		return fmt.Errorf("%s is there and is no packed bundle; name another", name)
-	}
-	return nil
 }
 
 // packing is the state of one Pack.

@@ -261,7 +261,7 @@ func TestPackOfAnInterruptedBundle(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	old, err := readManifest(path)
+	old, err := readManifest(path, manifestName)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,7 @@ type partWriter struct {
 	name  string
 	split int64 // bytes of a part; 0: one file
 	parts []Part
+	old   []string // files that the list of an earlier packing names
 
 	current *output
 	sum     hash.Hash
@@ -107,27 +108,10 @@ func (w *partWriter) finish() error {
 			return err
 		}
 	}
-	for n := len(w.parts) + 1; w.split > 0; n++ {
-		stale := partName(w.name, n)
-		info, err := w.in.stat(stale)
-		if isMissing(err) {
-			break
-		}
-		if err != nil || !info.Mode().IsRegular() {
-			return fmt.Errorf("%s is in the way: it would be taken for a part", stale)
-		}
-		if err := w.in.remove(stale); err != nil {
-			return fmt.Errorf("remove the old part %s: %w", stale, err)
-		}
+	if err := w.removeStale(); err != nil {
+		return err
 	}
-	var list strings.Builder
-	for _, p := range w.parts {
-		fmt.Fprintf(&list, "%s  %s\n", p.SHA256, p.Name)
-	}
-	if err := writeWhole(w.in, w.name+sumsSuffix, []byte(list.String())); err != nil {
-		return fmt.Errorf("write %s: %w", w.name+sumsSuffix, err)
-	}
-	return nil
+	return w.writeSums()
 }
 
 func (w *partWriter) abandon() {
@@ -200,11 +184,7 @@ func openParts(path string) (*parts, error) {
 func lastPart(name string) (int, error) {
 	last := 0
 	number := func(candidate string) {
-		match := partPattern.FindStringSubmatch(candidate)
-		if match == nil || match[1] != filepath.Base(name) {
-			return
-		}
-		if n, err := strconv.Atoi(match[2]); err == nil && partName(match[1], n) == candidate {
+		if n, ok := partNumber(filepath.Base(name), candidate); ok {
 			last = max(last, n)
 		}
 	}
@@ -218,13 +198,12 @@ func lastPart(name string) (int, error) {
 	if last == 0 {
 		return 0, nil
 	}
-	const most = 64 << 20 // bytes of the list: a part's line has some hundred
 	f, err := openRegular(name + sumsSuffix)
 	if err != nil {
 		return last, nil //nolint:nilerr // without the list the parts that are there must do
 	}
 	defer func() { _ = f.Close() }() // it was only read
-	list, err := io.ReadAll(io.LimitReader(f, most))
+	list, err := io.ReadAll(io.LimitReader(f, maxSums))
 	if err != nil {
 		return last, nil //nolint:nilerr // likewise
 	}

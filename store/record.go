@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -151,6 +152,20 @@ type Sequence struct {
 	Document             json.RawMessage `json:"-"`
 }
 
+// GrewSince reports whether detections may have been added since an older document of the sequence, by what the platform says
+// of their number and of the last one.
+func (s Sequence) GrewSince(older Sequence) bool {
+	a, b := s.DetectionsCount, older.DetectionsCount
+	sameCount := a == b || a != nil && b != nil && *a == *b
+	return !sameCount || !s.LastSeenAt.Equal(older.LastSeenAt.Time)
+}
+
+// SameAs reports whether a bundle that holds s would hold nothing else of a newly listed document of the sequence: what
+// changed is at most the order of its fields, white space, and what is never stored.
+func (s Sequence) SameAs(listed Sequence) bool {
+	return sameStored(sequenceKind(), s.Document, listed.Document)
+}
+
 // Detection is the typed view of a platform detection (contract A.4). BBox and OthersBBoxes are box strings in the grammar
 // of contract A.5, uninterpreted here.
 type Detection struct {
@@ -163,6 +178,22 @@ type Detection struct {
 	CreatedAt    Time            `json:"created_at"`
 	RecordedAt   *Time           `json:"recorded_at"`
 	Document     json.RawMessage `json:"-"`
+}
+
+// SameAs is that of Sequence for a detection.
+func (d Detection) SameAs(listed Detection) bool {
+	return sameStored(detectionKind(), d.Document, listed.Document)
+}
+
+func sameStored(k kind, held, listed json.RawMessage) bool {
+	if bytes.Equal(held, listed) {
+		return true
+	}
+	stripped, err := strip(k, listed, nil)
+	if err != nil || checkDocument(k, held) != nil {
+		return false
+	}
+	return bytes.Equal(held, stripped) || bytes.Equal(canonical(nil, held), canonical(nil, stripped))
 }
 
 // ParseOrganization reads a platform document.
@@ -273,7 +304,8 @@ func (p Problem) String() string {
 	return subject + ": " + p.Reason
 }
 
-// DayRecord says that a UTC day's listing was read, by which account's organization, and what it held.
+// DayRecord says that a UTC day's listing was read, by which account's organization, and what it held. A run that left some
+// of its sequences out writes none.
 type DayRecord struct {
 	Day            Day       `json:"day"`
 	OrganizationID int64     `json:"organization_id"` // whose listing; 0: an administrator's listing of everything
@@ -304,6 +336,7 @@ var (
 	ErrNotFound  = errors.New("not in the bundle")
 	ErrSource    = errors.New("bundle mirrors another platform")
 	ErrSpace     = errors.New("too little room on the disk") // what was put before is kept
+	ErrRefused   = errors.New("a bundle does not take it")   // what was to be put, for what it is; nothing was written
 )
 
 // memberName is the name of an image inside its shard.

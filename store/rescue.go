@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 )
 
 // Rescued is what the shards of a bundle still hold, whatever became of its index.
@@ -19,12 +18,19 @@ type Rescued struct {
 // any tar program can extract them. Behind damage it goes on at the next header that it recognises.
 func Rescue(ctx context.Context, path string) (Rescued, error) {
 	var sum Rescued
-	shards, err := filepath.Glob(filepath.Join(path, imagesName, "*.tar"))
-	if err != nil {
+	err := requireImages(path)
+	var entries []os.DirEntry // by name; not filepath.Glob's, to which a bracket in path is a pattern
+	if err == nil {
+		entries, err = os.ReadDir(filepath.Join(path, imagesName))
+	}
+	if err != nil && !isMissing(err) {
 		return sum, fmt.Errorf("look for shards in %s: %w", path, err)
 	}
-	slices.Sort(shards)
-	for _, shard := range shards {
+	for _, e := range entries {
+		shard := filepath.Join(path, imagesName, e.Name())
+		if filepath.Ext(shard) != ".tar" {
+			continue
+		}
 		if err := sum.shard(ctx, shard); err != nil {
 			return sum, fmt.Errorf("read %s: %w", shard, err)
 		}

@@ -22,5 +22,8 @@ func syncDir(path string) (err error) {
 	return nil
 }
 
+// isFull reports whether a disk has no room left.
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) }
+
 // isInUse: here a file that is open can be renamed and replaced.
 func isInUse(error) bool { return false }

@@ -152,15 +152,15 @@ func (u *unpacking) alreadyThere() (bool, error) {
 	if err = errors.Join(err, f.Close()); err != nil || !bytes.Equal(text, u.text) {
 		return false, errors.Join(taken, err)
 	}
-	return true, verifyStructure(u.ctx, u.path)
+	b, err := Open(u.path)
+	if err != nil {
+		return true, err
+	}
+	return true, verifyStructure(u.ctx, b)
 }
 
-// verifyStructure opens the bundle and returns its damage as ErrCorrupt.
-func verifyStructure(ctx context.Context, path string) (err error) {
-	b, err := Open(path)
-	if err != nil {
-		return err
-	}
+// verifyStructure returns a bundle's damage as ErrCorrupt, and closes it.
+func verifyStructure(ctx context.Context, b *Bundle) (err error) {
 	defer func() { err = errors.Join(err, b.Close()) }()
 	report, err := b.Verify(ctx, VerifyOptions{})
 	if err != nil {
@@ -197,7 +197,7 @@ func (u *unpacking) into() (err error) {
 	if err := os.Remove(u.path); err != nil && !isMissing(err) { // an empty directory
 		return err
 	}
-	if err := os.Rename(directory, u.path); err != nil {
+	if err := patiently(func() error { return os.Rename(directory, u.path) }, isInUse); err != nil {
 		return err
 	}
 	return syncDir(parent)
@@ -265,13 +265,29 @@ func (u *unpacking) fill(directory string) (err error) {
 	if err := u.unpackMembers(); err != nil {
 		return err
 	}
+	return u.prove(directory)
+}
+
+// prove verifies what was unpacked, and only then makes it a bundle: without its manifest nobody takes it for one.
+func (u *unpacking) prove(directory string) error {
 	if err := u.index.publish(); err != nil {
 		return fmt.Errorf("write %s: %w", indexName, err)
 	}
-	if err := writeWhole(u.in, manifestName, u.text); err != nil {
+	text, err := settleWhole(u.in, manifestName, u.text)
+	if err != nil {
 		return fmt.Errorf("write %s: %w", manifestName, err)
 	}
-	return verifyStructure(u.ctx, directory)
+	b, err := openBundle(directory, manifestName+partSuffix)
+	if err != nil {
+		return err
+	}
+	if err := verifyStructure(u.ctx, b); err != nil {
+		return err
+	}
+	if err := text.publish(); err != nil {
+		return fmt.Errorf("write %s: %w", manifestName, err)
+	}
+	return nil
 }
 
 // prepare removes what an interrupted run of another archive has left, and makes the directory no bundle.

@@ -17,7 +17,12 @@ func (v *verification) shards(ctx context.Context) error {
 	if v.counts[bucketMembers] != v.counts[bucketImages] {
 		v.add("index", fmt.Sprintf("%d members hold %d images", v.counts[bucketMembers], v.counts[bucketImages]))
 	}
-	s := &shardWalk{v: v, buffer: make([]byte, 256<<10)}
+	last := v.index.OpenShard
+	if sealed := v.counts[bucketShards]; sealed != int64(last)-1 {
+		v.add("index", fmt.Sprintf("%d sealed shards are listed, and shard %d is open", sealed, last))
+		last = uint32(min(int64(last), sealed+1)) //nolint:gosec // not more than last: what nothing bears out is not counted up to
+	}
+	s := &shardWalk{v: v, last: last, buffer: make([]byte, 256<<10)}
 	defer s.closeFile()
 	for e, err := range v.b.entries(ctx, bucketMembers, nil) {
 		if e.key == nil {
@@ -33,12 +38,13 @@ func (v *verification) shards(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.finish(v.index.OpenShard)
+	return s.finish(ctx)
 }
 
 // shardWalk goes through the shards as the bucket members lists them.
 type shardWalk struct {
 	v      *verification
+	last   uint32 // the open shard, as far as the index can be believed
 	buffer []byte
 
 	shard   uint32 // the current one; 0: before the first
@@ -54,6 +60,9 @@ func (s *shardWalk) object() string { return fmt.Sprintf("shard %06d", s.shard) 
 
 // member checks one entry of the bucket members and what it points to.
 func (s *shardWalk) member(ctx context.Context, e entry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	v := s.v
 	shard, offset, err := splitMemberKey(e.key)
 	if err != nil {
@@ -65,12 +74,12 @@ func (s *shardWalk) member(ctx context.Context, e entry) error {
 		v.add(describeKey(bucketMembers, e.key), reason(err))
 		return nil
 	}
-	if shard == 0 || shard > v.index.OpenShard {
+	if shard == 0 || shard > s.last {
 		v.image(h, v.add(describeKey(bucketMembers, e.key), "there is no such shard"))
 		return nil
 	}
 	for s.shard < shard {
-		if err := s.next(); err != nil {
+		if err := s.next(ctx); err != nil {
 			return err
 		}
 	}
@@ -89,7 +98,7 @@ func (s *shardWalk) member(ctx context.Context, e entry) error {
 	m := member{h, at}
 	if s.known && at.offset-blockSize != s.end {
 		s.whole = nil
-		v.add(s.object(), fmt.Sprintf("a gap from %d to %d", s.end, at.offset-blockSize))
+		v.add(s.object(), fmt.Sprintf("a gap from %d to %d, where the index lists nothing", s.end, at.offset-blockSize))
 	}
 	s.end, s.known = m.end(), true
 	if s.finding >= 0 {
@@ -144,7 +153,10 @@ func (s *shardWalk) read(m member) error {
 }
 
 // next ends the current shard and opens the one after it.
-func (s *shardWalk) next() error {
+func (s *shardWalk) next(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if err := s.endShard(); err != nil {
 		return err
 	}
@@ -240,9 +252,9 @@ func (s *shardWalk) endShard() error {
 }
 
 // finish goes on to the last shard, which may hold no image.
-func (s *shardWalk) finish(last uint32) error {
-	for s.shard < last {
-		if err := s.next(); err != nil {
+func (s *shardWalk) finish(ctx context.Context) error {
+	for s.shard < s.last {
+		if err := s.next(ctx); err != nil {
 			return err
 		}
 	}

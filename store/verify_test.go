@@ -1,6 +1,9 @@
 package store
 
 import (
+	"context"
+	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,6 +88,28 @@ func TestVerifyFindsWhatNoHashShows(t *testing.T) {
 		{"a detection with a secret", record(func(r *SequenceRecord) {
 			r.Detections[0].Document = append([]byte(`{"url":"x",`), r.Detections[0].Document[1:]...)
 		}), "sequence 1", `"url"`},
+		{"a detection with a URL", record(func(r *SequenceRecord) {
+			r.Detections[0].Document = append([]byte(`{"page":"https://u:p@x.test/a",`), r.Detections[0].Document[1:]...)
+		}), "sequence 1", `a URL in "page"`},
+		{"a sequence with a token by its name", record(func(r *SequenceRecord) {
+			r.Sequence.Document = append([]byte(`{"api_token":1,`), r.Sequence.Document[1:]...)
+		}), "sequence 1", `"api_token"`},
+		{"a camera with a known field in other letters", func(tx *txn) error {
+			return tx.put(bucketCameras, idKey(1), []byte(`{"id":1,"Last_Image_URL":"x"}`))
+		}, "camera 1", `"Last_Image_URL"`},
+		{"detections out of order", record(func(r *SequenceRecord) { slices.Reverse(r.Detections) }), "sequence 1", "detections are out of order"},
+		{"frames out of order", record(func(r *SequenceRecord) { slices.Reverse(r.Frames) }), "sequence 1", "frames are out of order"},
+		{"a frame twice", record(func(r *SequenceRecord) { r.Frames = append(r.Frames, r.Frames[0]) }), "sequence 1", "frames are out of order"},
+		{"a document nested deeply", record(func(r *SequenceRecord) {
+			r.Detections[0].Document = append([]byte(`{"x":`+strings.Repeat("[", 20)+strings.Repeat("]", 20)+`,`), r.Detections[0].Document[1:]...)
+		}), "sequence 1", "nested too deeply"},
+		{"a camera nested deeply", func(tx *txn) error {
+			return tx.put(bucketCameras, idKey(1), []byte(`{"id":1,"x":`+strings.Repeat("[", 20)+strings.Repeat("]", 20)+`}`))
+		}, "camera 1", "nested too deeply"},
+		{"a shard open that there is not", func(tx *txn) error {
+			tx.meta.OpenShard, tx.meta.OpenSize = 1<<32-1, 0
+			return nil
+		}, "index", "0 sealed shards are listed, and shard 4294967295 is open"},
 		{"a pose with a secret", record(func(r *SequenceRecord) {
 			r.Camera.Document = append([]byte(`{"poses":[{"image_url":null}],`), strings.Replace(string(r.Camera.Document[1:]), "poses", "poses2", 1)...)
 		}), "sequence 1", `"image_url"`},
@@ -128,6 +153,31 @@ func edit(t *testing.T, path string, change func(tx *txn) error) {
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestVerifyMissesShardsInTheManifest: of the same generation it lists every sealed one.
+func TestVerifyMissesShardsInTheManifest(t *testing.T) {
+	t.Parallel()
+	path := newSample(6, 4, 1000).build(t, WriteOptions{SealSize: 8000})
+	m := must(readManifest(path, manifestName))
+	m.Shards = m.Shards[:1]
+	if err := os.WriteFile(filepath.Join(path, manifestName), must(m.encode()), fileMode); err != nil {
+		t.Fatal(err)
+	}
+	if found := verified(t, path); len(found) != 1 || found[0].Object != "manifest" || !strings.Contains(found[0].Reason, "1 sealed shards") {
+		t.Errorf("%+v", found)
+	}
+}
+
+// TestVerifyEndsWithItsContext: also in the middle of the images of one shard.
+func TestVerifyEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	b := openForTest(t, newSample(4, 10, 500).build(t, WriteOptions{}))
+	ctx, cancel := context.WithCancel(t.Context())
+	report, err := b.Verify(ctx, VerifyOptions{ReadData: true, Progress: func(int64, int64) { cancel() }})
+	if !errors.Is(err, context.Canceled) || report.Images != 1 || len(report.Findings) > 0 {
+		t.Errorf("%+v, %v; want one image and %v", report, err, context.Canceled)
 	}
 }
 

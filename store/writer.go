@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-	"unicode/utf8"
 )
 
 // Writer is a bundle opened for writing; it reads too, also what is not committed yet of images. It is safe for concurrent use.
@@ -88,36 +87,12 @@ func (w *Writer) PutImage(ctx context.Context, organizationID int64, key string,
 
 // PutContent is PutImage for callers that needed the hash themselves.
 func (w *Writer) PutContent(ctx context.Context, organizationID int64, key string, format Format, content Content) error {
-	if err := w.putContent(ctx, organizationID, key, format, content); err != nil {
+	err := checkContent(organizationID, key, format, content)
+	if err == nil {
+		err = w.do(ctx, request{image: &newImage{key: bucketKey(organizationID, key), hash: content.hash, format: format, data: content.data}})
+	}
+	if err != nil {
 		return fmt.Errorf("store image %s of organization %d: %w", redact(key), organizationID, err)
-	}
-	return nil
-}
-
-func (w *Writer) putContent(ctx context.Context, organizationID int64, key string, format Format, content Content) error {
-	switch size := len(content.data); {
-	case size == 0:
-		return errors.New("it is empty")
-	case size > maxImage:
-		return fmt.Errorf("%d bytes, at most %d are stored", size, maxImage)
-	case format != JPEG && format != PNG:
-		return fmt.Errorf("unknown format %q", format)
-	case organizationID < 0:
-		return errors.New("the organization's id is negative")
-	}
-	if err := checkKey(key); err != nil {
-		return err
-	}
-	return w.do(ctx, request{image: &newImage{key: bucketKey(organizationID, key), hash: content.hash, format: format, data: content.data}})
-}
-
-// checkKey refuses what is no platform's bucket key.
-func checkKey(key string) error {
-	if key == "" || len(key) > maxKey || !utf8.ValidString(key) {
-		return fmt.Errorf("a bucket key of %d bytes; 1 to %d of UTF-8 are stored", len(key), maxKey)
-	}
-	if isSigned(key) {
-		return errors.New("its bucket key is a signed URL")
 	}
 	return nil
 }
@@ -125,7 +100,8 @@ func checkKey(key string) error {
 // PutSequence commits a sequence, durably, after every image that it refers to. Secrets are removed from its documents. A
 // stored sequence of the same id is replaced, its detections joined: a narrower record never removes rows or frames.
 //
-// What is stored are the documents; the typed fields beside them are read from these again.
+// What is stored are the documents; the typed fields beside them are read from these again. A record that can never be stored,
+// such as one with a secret where a name is due, is ErrRefused.
 func (w *Writer) PutSequence(ctx context.Context, r SequenceRecord) error {
 	r, err := w.prepare(r)
 	if err != nil {
@@ -145,7 +121,7 @@ func (w *Writer) prepare(given SequenceRecord) (SequenceRecord, error) {
 		return given, err
 	}
 	if r.Sequence.ID != given.Sequence.ID {
-		return given, fmt.Errorf("its document is that of sequence %d", r.Sequence.ID)
+		return given, refusedf("its document is that of sequence %d", r.Sequence.ID)
 	}
 	if given.Camera != nil {
 		c, err := clean(w, cameraKind(), given.Camera.Document, ParseCamera)
@@ -153,7 +129,7 @@ func (w *Writer) prepare(given SequenceRecord) (SequenceRecord, error) {
 			return given, err
 		}
 		if c.ID != r.Sequence.CameraID {
-			return given, fmt.Errorf("its camera is %d, not %d", r.Sequence.CameraID, c.ID)
+			return given, refusedf("its camera is %d, not %d", r.Sequence.CameraID, c.ID)
 		}
 		r.Camera = &c
 	}
@@ -164,41 +140,42 @@ func (w *Writer) prepare(given SequenceRecord) (SequenceRecord, error) {
 		}
 		r.Organization = &o
 	}
-	if len(given.Detections) > maxDetections || len(given.Frames) > maxDetections {
-		return given, fmt.Errorf("%d detections and %d frames, at most %d of each are stored", len(given.Detections), len(given.Frames), maxDetections)
+	if err := checkNumbers(given); err != nil {
+		return given, err
 	}
 	r.Detections = make([]Detection, len(given.Detections))
 	for i, d := range given.Detections {
 		if r.Detections[i], err = clean(w, detectionKind(), d.Document, ParseDetection); err != nil {
 			return given, err
 		}
-		if err := checkKey(r.Detections[i].BucketKey); err != nil {
+		if err := CheckKey(r.Detections[i].BucketKey); err != nil {
 			return given, fmt.Errorf("detection %d: %w", d.ID, err)
 		}
 	}
 	r.Frames = make([]Frame, len(given.Frames))
 	for i, f := range given.Frames {
-		if err := checkKey(f.Key); err != nil {
+		if err := CheckKey(f.Key); err != nil {
 			return given, err
 		}
-		f.Problem = redact(f.Problem)
+		f.Problem = storedReason(f.Problem)
 		r.Frames[i] = f
 	}
 	return r, nil
 }
 
 // clean strips a document and reads it again.
-func clean[T any](w *Writer, k kind, doc []byte, parse func(json.RawMessage) (T, error)) (T, error) {
+func clean[T any](w *Writer, k kind, doc []byte, parse func(json.RawMessage) (T, error)) (cleaned T, err error) {
 	if len(doc) == 0 {
-		var none T
-		return none, fmt.Errorf("its %s has no document", k.name)
+		return cleaned, refusedf("its %s has no document", k.name)
 	}
 	stripped, err := strip(k, doc, w.logDropped)
-	if err != nil {
-		var none T
-		return none, err
+	if err == nil {
+		cleaned, err = parse(stripped)
 	}
-	return parse(stripped)
+	if err != nil {
+		return cleaned, refusedf("%w", err)
+	}
+	return cleaned, nil
 }
 
 // logDropped tells once of each name of a field that is not stored. Its value is nobody's business.
@@ -229,6 +206,13 @@ func (w *Writer) putSequence(t *txn, r SequenceRecord) error {
 		r = join(stored, r)
 	}
 	arrange(&r)
+	if err := checkNumbers(r); err != nil { // joined, it has more
+		return err
+	}
+	body, encodeErr := w.encode(&r)
+	if encodeErr != nil {
+		return encodeErr
+	}
 	for _, f := range r.Frames {
 		if f.Image.IsZero() {
 			continue
@@ -259,7 +243,7 @@ func (w *Writer) putSequence(t *txn, r SequenceRecord) error {
 			}
 		}
 	}
-	return w.writeSequence(t, &r)
+	return putEncoded(t, &r, body)
 }
 
 // storedSequence reads a sequence inside a transaction, or ErrNotFound.
@@ -275,21 +259,34 @@ func (w *Writer) storedSequence(t *txn, id int64) (SequenceRecord, error) {
 }
 
 func (w *Writer) writeSequence(t *txn, r *SequenceRecord) error {
+	body, err := w.encode(r)
+	if err != nil {
+		return err
+	}
+	return putEncoded(t, r, body)
+}
+
+// encode makes the stored body of a record.
+func (w *Writer) encode(r *SequenceRecord) ([]byte, error) {
 	data, err := encodeRecord(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	body, err := w.codec.compress(data)
-	if err != nil {
-		return err
+	if err == nil && hashSize+len(body) > maxValue {
+		err = refusedf("its record has %d bytes compressed, at most %d are stored", len(body), maxValue-hashSize)
 	}
+	return body, err
+}
+
+func putEncoded(t *txn, r *SequenceRecord, body []byte) error {
 	if err := t.put(bucketSequences, idKey(r.Sequence.ID), body); err != nil {
 		return err
 	}
 	return t.putJSON(bucketByDay, dayKey(r.Sequence.StartedAt.Time, r.Sequence.ID), summarise(r))
 }
 
-// PutCameras replaces the documents of the given ids; unchanged ones are not written.
+// PutCameras replaces the documents of the given ids; unchanged ones are not written. If one is ErrRefused, none is.
 func (w *Writer) PutCameras(ctx context.Context, cameras []Camera) error {
 	docs := make([]document, 0, len(cameras))
 	for _, c := range cameras {
@@ -302,7 +299,7 @@ func (w *Writer) PutCameras(ctx context.Context, cameras []Camera) error {
 	return w.putDocuments(ctx, bucketCameras, docs)
 }
 
-// PutOrganizations replaces the documents of the given ids; unchanged ones are not written.
+// PutOrganizations replaces the documents of the given ids; unchanged ones are not written. If one is ErrRefused, none is.
 func (w *Writer) PutOrganizations(ctx context.Context, organizations []Organization) error {
 	docs := make([]document, 0, len(organizations))
 	for _, o := range organizations {
@@ -364,16 +361,13 @@ func (w *Writer) PutDay(ctx context.Context, d DayRecord) error {
 	return nil
 }
 
-// PutProblem records a problem; one of the same kind and id is replaced. URLs in its reason lose their query.
+// PutProblem records a problem under ProblemID; one of the same kind and id is replaced. URLs in its reason lose their query.
 func (w *Writer) PutProblem(ctx context.Context, p Problem) error {
+	p.ID = ProblemID(p.Kind, p.ID)
 	if err := checkProblem(p.Kind, p.ID); err != nil {
 		return fmt.Errorf("store problem: %w", err)
 	}
-	const longest = 4096 // bytes of a reason: an answer's body may be in it
-	p.Reason = redact(p.Reason)
-	if len(p.Reason) > longest {
-		p.Reason = p.Reason[:longest] // json.Marshal mends a rune cut in two
-	}
+	p.Reason = storedReason(p.Reason)
 	p.At = p.At.UTC()
 	key := problemKey(p.Kind, p.ID)
 	if err := w.do(ctx, request{apply: func(t *txn) error { return t.putJSON(bucketProblems, key, p) }}); err != nil {
@@ -382,8 +376,16 @@ func (w *Writer) PutProblem(ctx context.Context, p Problem) error {
 	return nil
 }
 
+// storedReason is what is stored of the reason of a problem.
+func storedReason(text string) string {
+	const longest = 4096 // bytes: an answer's body may be in it
+	text = redact(text)
+	return text[:min(len(text), longest)] // json.Marshal mends a rune cut in two
+}
+
 // ClearProblem forgets a problem, and is no error where there is none.
 func (w *Writer) ClearProblem(ctx context.Context, kind, id string) error {
+	id = ProblemID(kind, id)
 	if err := checkProblem(kind, id); err != nil {
 		return nil //nolint:nilerr // what cannot be stored is not there
 	}
@@ -393,16 +395,6 @@ func (w *Writer) ClearProblem(ctx context.Context, kind, id string) error {
 	}
 	if err := w.do(ctx, request{apply: func(t *txn) error { return t.remove(bucketProblems, key) }}); err != nil {
 		return fmt.Errorf("clear problem of %s %s: %w", kind, id, err)
-	}
-	return nil
-}
-
-func checkProblem(kind, id string) error {
-	if kind == "" || len(kind)+len(id) > maxKey || !utf8.ValidString(kind+id) {
-		return fmt.Errorf("a kind and id of %d bytes; 1 to %d of UTF-8 are stored", len(kind)+len(id), maxKey)
-	}
-	if isSigned(id) || holdsURL(id) {
-		return errors.New("its id is a URL")
 	}
 	return nil
 }
