@@ -53,6 +53,8 @@ func checkImage(key string, content store.Content) (store.Format, error) {
 	switch {
 	case err != nil:
 		return "", wrong(proven, "%d bytes that cannot be decoded: %v", len(data), err)
+	case config.Width == 0 || config.Height == 0:
+		return "", wrong(proven, "%d by %d pixels", config.Width, config.Height)
 	case config.Width > maxSide || config.Height > maxSide || config.Width*config.Height > maxPixels:
 		return "", wrong(proven, "%d by %d pixels, at most %d million are taken", config.Width, config.Height, maxPixels/1_000_000)
 	case promised != "" && !proven:

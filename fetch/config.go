@@ -17,7 +17,8 @@ type Config struct {
 	Order           store.Order
 	RiskScore       string  // empty: not sent
 	Sequences       []int64 // only these; empty: all
-	MaxSequences    int     // 0: all; what is left out is said
+	MaxSequences    int     // 0: all; what is left out is said, what failed before is tried again beside them
+	Taken           int     // how many of MaxSequences Runs with other accounts took
 	Workers         int     // requests at once
 	DryRun          bool
 	RetryIncomplete bool
@@ -47,8 +48,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Limit < 0 {
 		return c, fmt.Errorf("fetch: limit %d: want 0 or more frames", c.Limit)
 	}
-	if c.MaxSequences < 0 {
-		return c, fmt.Errorf("fetch: at most %d sequences: want 0 or more", c.MaxSequences)
+	if c.MaxSequences < 0 || c.Taken < 0 {
+		return c, fmt.Errorf("fetch: at most %d sequences, %d of them taken: want 0 or more", c.MaxSequences, c.Taken)
 	}
 	if (c.From == "") != (c.To == "") || c.To < c.From {
 		return c, fmt.Errorf("fetch: days %q to %q: want a first and a last day", c.From, c.To)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -49,7 +48,7 @@ func (r *run) listDays(ctx context.Context, found visit) error {
 func (r *run) listDay(ctx context.Context, day store.Day, found visit) error {
 	seen := map[int64]bool{}
 	var unreadable []error
-	read := steady
+	read, whole := steady, true
 	var err error
 	listed := sync.OnceFunc(func() { r.progressed(ctx, "days") })
 	defer listed()
@@ -67,12 +66,12 @@ func (r *run) listDay(ctx context.Context, day store.Day, found visit) error {
 				}
 				if !seen[sequence.ID] {
 					seen[sequence.ID] = true
-					r.claim(sequence.ID)
-					r.choose(sequence, found)
+					r.notice(sequence)
+					whole = r.choose(sequence, found) && whole
 				}
 			}
 		})
-		if err != nil || read == steady {
+		if err != nil || read != shifted {
 			break
 		}
 	}
@@ -80,23 +79,41 @@ func (r *run) listDay(ctx context.Context, day store.Day, found visit) error {
 	case err != nil && endsRun(ctx, err):
 		return err
 	case err != nil:
-	case read != steady:
+	case read == shifted:
 		err = fmt.Errorf("its listing changed each of the %d times it was read", maxReadings)
+	case read == repeated:
+		err = fmt.Errorf("the platform answers every page of its listing with the first: no more than %d sequences can be listed", len(seen))
 	case len(unreadable) > 0:
 		err = fmt.Errorf("%d rows of its listing cannot be read, the first: %w", len(unreadable), unreadable[0])
+	default:
+		return r.dayListed(ctx, day, seen, whole)
 	}
-	if err != nil {
-		return errors.Join(r.report(ctx, r.dayProblem(day, err.Error())), r.putDay(ctx, day, len(seen), false))
-	}
-	if err := r.solved(ctx, "day", r.dayID(day)); err != nil {
-		return err
-	}
+	return r.dayFailed(ctx, day, len(seen), err)
+}
+
+// dayListed settles a day whose listing was read to its end. A run that left some of it out says nothing of the day: what
+// failed of it before is not made good.
+func (r *run) dayListed(ctx context.Context, day store.Day, seen map[int64]bool, whole bool) error {
 	r.tally.count(func(result *Result) { result.Days++ })
-	if err := r.findGone(ctx, day, seen); err != nil {
+	unasked, err := r.findGone(ctx, day, seen)
+	switch {
+	case err != nil:
+		return err
+	case len(unasked) > 0:
+		return r.dayFailed(ctx, day, len(seen), fmt.Errorf("%d sequences of the bundle are missing from its listing, and the platform does not say whether they are gone, the first: %w",
+			len(unasked), unasked[0]))
+	case !whole:
+		return nil
+	}
+	if err := r.settleDay(ctx, day); err != nil {
 		return err
 	}
 	ended := r.cfg.Now().After(day.Start().AddDate(0, 0, 1).Add(live))
 	return r.putDay(ctx, day, len(seen), ended)
+}
+
+func (r *run) dayFailed(ctx context.Context, day store.Day, sequences int, reason error) error {
+	return errors.Join(r.report(ctx, r.dayProblem(day, reason.Error())), r.putDay(ctx, day, sequences, false))
 }
 
 func (r *run) readDay(ctx context.Context, day store.Day, take func(platform.Page[store.Sequence])) (reading, error) {
@@ -119,39 +136,83 @@ func (r *run) readDay(ctx context.Context, day store.Day, take func(platform.Pag
 // expect tells the progress of a page's sequences before they are handed over one by one, which takes as long as fetching
 // them: with the days that are listed, this is what an estimate can be made of.
 func (r *run) expect(day store.Day, page []store.Sequence, seen map[int64]bool) {
-	news := 0
+	r.mu.Lock()
+	news, again := 0, 0
 	for _, s := range page {
-		if !seen[s.ID] && store.DayOf(s.StartedAt.Time) == day && (r.selected == nil || r.selected[s.ID]) {
+		switch {
+		case seen[s.ID] || store.DayOf(s.StartedAt.Time) != day || r.selected != nil && !r.selected[s.ID]:
+		case r.due[s.ID]:
+			again++
+		default:
 			news++
 		}
 	}
 	if r.cfg.MaxSequences > 0 {
-		r.mu.Lock()
-		news = min(news, r.cfg.MaxSequences-r.taken)
-		r.mu.Unlock()
+		news = min(news, max(0, r.cfg.MaxSequences-r.taken))
 	}
-	r.cfg.Progress("sequences", 0, int64(news))
+	r.mu.Unlock()
+	r.cfg.Progress("sequences", 0, int64(news+again))
 }
 
-// choose hands over a listed sequence if it is among those asked for.
-func (r *run) choose(s store.Sequence, found visit) {
+// notice learns from a listed sequence whether the listings of an administrator show other organizations than his own: on
+// servers before 2026-07-23 they do not (contract A.2).
+func (r *run) notice(s store.Sequence) {
+	camera := r.directory.cameras[s.CameraID]
+	if r.administrator() && camera != nil && camera.OrganizationID != r.src.OrganizationID() {
+		r.seesOthers.Store(true)
+	}
+}
+
+// choose hands over a listed sequence if it is among those asked for, and reports whether it is. What is due is tried again
+// beside MaxSequences.
+func (r *run) choose(s store.Sequence, found visit) (chosen bool) {
 	if r.selected != nil && !r.selected[s.ID] {
-		return
+		return false
 	}
 	r.mu.Lock()
 	if r.selected != nil {
 		r.shown[s.ID] = true
 	}
-	full := r.cfg.MaxSequences > 0 && r.taken >= r.cfg.MaxSequences
-	if !full {
+	due := r.due[s.ID]
+	delete(r.due, s.ID)
+	full := !due && r.cfg.MaxSequences > 0 && r.taken >= r.cfg.MaxSequences
+	if !due && !full {
 		r.taken++
 	}
 	r.mu.Unlock()
 	if full {
 		r.tally.count(func(result *Result) { result.LeftOut++ })
-		return
+		return false
 	}
 	found(s)
+	return true
+}
+
+// selection is how many of MaxSequences were taken, and which of the sequences asked for this run says nothing of: neither a
+// listing nor what was due brought them up, or they are another organization's.
+func (r *run) selection() (taken int, unshown []int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id := range r.selected {
+		if !r.shown[id] {
+			unshown = append(unshown, id)
+		}
+	}
+	slices.Sort(unshown)
+	return r.taken - r.cfg.Taken, unshown
+}
+
+// settleDay strikes off what failed of a day, now that a listing has brought up all that the account's listings show.
+func (r *run) settleDay(ctx context.Context, day store.Day) error {
+	for _, organization := range append(r.failedDays[day], r.listedOrganization()) {
+		if !r.lists(organization) {
+			continue
+		}
+		if err := r.solved(ctx, "day", dayID(day, organization)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // putDay records the listing. A record that would only repeat the last one is not written: a rerun with nothing new
@@ -172,17 +233,17 @@ func (r *run) putDay(ctx context.Context, day store.Day, sequences int, complete
 }
 
 // findGone marks the sequences of a day that the bundle holds and its whole listing did not show. Being absent is no proof
-// by itself (another organization's, or filtered), so the platform is asked for each.
-func (r *run) findGone(ctx context.Context, day store.Day, seen map[int64]bool) error {
+// by itself (another organization's, or filtered), so the platform is asked for each. unasked are the questions that failed.
+func (r *run) findGone(ctx context.Context, day store.Day, seen map[int64]bool) (unasked []error, err error) {
 	if r.have == nil || r.filtered() {
-		return nil
+		return nil, nil
 	}
 	var absent []int64
 	for summary, err := range r.have.Summaries(ctx, store.Query{From: day, To: day}) {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if !seen[summary.ID] && !summary.Coverage.Gone && r.mayList(summary) {
+		if !seen[summary.ID] && !summary.Coverage.Gone && r.lists(summary.OrganizationID) {
 			absent = append(absent, summary.ID)
 		}
 	}
@@ -190,28 +251,28 @@ func (r *run) findGone(ctx context.Context, day store.Day, seen map[int64]bool) 
 		_, err := r.src.Sequence(ctx, id)
 		switch {
 		case err != nil && endsRun(ctx, err):
-			return err
+			return nil, err
 		case httpapi.Status(err) == http.StatusNotFound:
 			if err := r.markGone(ctx, id); err != nil {
-				return err
+				return nil, err
 			}
 		case err != nil && httpapi.Status(err) != http.StatusForbidden:
-			r.cfg.Log.Warn("a sequence is missing from its day's listing, and whether it is gone could not be asked",
-				"sequence", strconv.FormatInt(id, 10), "error", err)
+			unasked = append(unasked, err)
 		}
 	}
-	return nil
+	return unasked, nil
 }
 
-// filtered reports whether the listings may hide sequences of low confidence (contract A.3). Only three classes of danger
-// surely hide nothing.
+// filtered reports whether the listings may hide sequences of low confidence (contract A.3). Only some classes of danger
+// surely hide nothing, and the listings of an administrator who sees everything.
 func (r *run) filtered() bool {
-	return !slices.Contains([]string{"moderate", "high", "very_high", "extreme"}, r.cfg.RiskScore) && !r.administrator()
+	return !slices.Contains([]string{"moderate", "high", "very_high", "extreme"}, r.cfg.RiskScore) && !r.seesOthers.Load()
 }
 
 func (r *run) administrator() bool { return r.src.Scope() == platform.ScopeAdmin }
 
-// mayList reports whether the account's listings show sequences of that organization.
-func (r *run) mayList(s store.Summary) bool {
-	return r.administrator() || s.OrganizationID == r.src.OrganizationID()
+// lists reports whether the account's listings show the sequences of an organization; 0 stands for an administrator's
+// listing. Of another organization an administrator has to be shown one first.
+func (r *run) lists(organization int64) bool {
+	return organization == r.src.OrganizationID() || organization == r.listedOrganization() || r.seesOthers.Load()
 }

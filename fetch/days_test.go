@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -107,6 +105,27 @@ func TestDayThatNeverHoldsStillIsAProblem(t *testing.T) {
 	wantOneProblem(t, b.fetch(cfg), store.Failed, "day "+firstDay, "changed each")
 }
 
+func TestDayWhosePagesAreAllTheFirstIsSaidToBe(t *testing.T) {
+	p := busyDay(t, 1100)
+	p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.FormValue("from_date") != firstDay {
+			return false
+		}
+		r.Form.Set("offset", "0")
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.listSequences(w, r)
+		return true
+	})
+	b := newBundle(t, p)
+	cfg := config()
+	cfg.Workers = 16
+	wantOneProblem(t, b.fetch(cfg), store.Failed, "day "+firstDay, "every page of its listing with the first", "1000 sequences")
+	if n := p.asked("from_date=" + firstDay); n != 2 {
+		t.Errorf("%d pages asked for, want 2: reading it again brings nothing else", n)
+	}
+}
+
 func TestSequenceGoneUpstreamIsKeptAndMarked(t *testing.T) {
 	p := newFakePlatform(t)
 	p.sequence(41, 1, started(firstDay, 0), 2)
@@ -169,40 +188,6 @@ func TestAnotherOrganizationsAccountLeavesWhatItCannotSee(t *testing.T) {
 	}
 }
 
-func TestAdministratorMirrorsEveryOrganization(t *testing.T) {
-	p := newFakePlatform(t)
-	p.scope = "admin"
-	p.sequence(41, 1, started(firstDay, 0), 1)
-	p.sequence(61, 6, started(firstDay, 0), 1)
-	b := newBundle(t, p)
-	if result := b.fetch(config()); !slices.Equal(result.completed, []int64{41, 61}) {
-		t.Errorf("result %+v", result)
-	}
-}
-
-func TestSequencesAndMaxSequencesSelect(t *testing.T) {
-	p := newFakePlatform(t)
-	for i := range 6 {
-		p.sequence(int64(41+i), 1, started(firstDay, i), 1)
-	}
-	p.sequence(51, 1, started(secondDay, 0), 1)
-	cfg := config()
-	cfg.Sequences = []int64{43, 51, 777}
-	result := newBundle(t, p).fetch(cfg)
-	wantOneProblem(t, result, store.Incomplete, "sequence 777", "not in the listings")
-	if !slices.Equal(result.completed, []int64{43, 51}) {
-		t.Errorf("completed %v", result.completed)
-	}
-	cfg = config()
-	cfg.MaxSequences = 4
-	for range 3 { // always the same ones
-		result = newBundle(t, p).fetch(cfg)
-		if !slices.Equal(result.completed, []int64{43, 44, 45, 46}) || result.LeftOut != 3 {
-			t.Errorf("completed %v, %d left out", result.completed, result.LeftOut)
-		}
-	}
-}
-
 func TestE9_WhatCannotBeLoadedIsSaidWhileOnline(t *testing.T) {
 	p := newFakePlatform(t)
 	p.cameras = append(p.cameras, map[string]any{"id": 8, "organization_id": int64(2), "name": "new", "lat": nil, "lon": nil})
@@ -210,12 +195,12 @@ func TestE9_WhatCannotBeLoadedIsSaidWhileOnline(t *testing.T) {
 	p.sequence(42, 7, started(firstDay, 1), 1) // a camera that nobody shows
 	p.sequence(43, 8, started(firstDay, 2), 1)
 	b := newBundle(t, p)
-	want := []string{
-		"incomplete sequence 42: camera 7 is not shown by the platform",
-		"incomplete sequence 43: coordinates of camera 8 missing",
+	want := []fetch.Unloadable{
+		{Reason: "camera 7 is not shown by the platform", Sequences: 1, IDs: []int64{42}},
+		{Reason: "coordinates of camera 8 missing", Sequences: 1, IDs: []int64{43}},
 	}
 	for range 2 { // of an unchanged sequence too
-		if diff := cmp.Diff(want, lines(b.fetch(config()).Unloadable)); diff != "" {
+		if diff := cmp.Diff(want, b.fetch(config()).Unloadable); diff != "" {
 			t.Errorf("unloadable (-want +got):\n%s", diff)
 		}
 	}
@@ -235,7 +220,7 @@ func TestOrganizationsThatCannotBeReadAreSaid(t *testing.T) {
 	result := b.fetch(config())
 	wantOneProblem(t, result, store.Incomplete, "organization all", "Incompatible token scope")
 	if len(result.Unloadable) != 1 || !strings.Contains(result.Unloadable[0].Reason, "name of organization 2") {
-		t.Errorf("unloadable %v", lines(result.Unloadable))
+		t.Errorf("unloadable %v", result.Unloadable)
 	}
 	p.intercept(nil)
 	result = b.fetch(config())
@@ -268,36 +253,39 @@ func TestRefusedLoginNamesTheVariables(t *testing.T) {
 }
 
 func TestE5_WhatAnUnsteadyLinkBreaksIsAskedAgain(t *testing.T) {
-	p := newFakePlatform(t)
-	p.sequence(41, 1, started(firstDay, 0), 3)
-	var mu sync.Mutex
-	broken := map[string]bool{}
-	p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
-		mu.Lock()
-		again := broken[r.URL.Path+r.FormValue("from_date")]
-		broken[r.URL.Path+r.FormValue("from_date")] = true
-		n := len(broken)
-		mu.Unlock()
-		if again || r.Method != http.MethodGet {
-			return false
-		}
-		if n%2 == 0 {
+	for name, broken := range map[string]func(w http.ResponseWriter) error{
+		"an error of a proxy": func(w http.ResponseWriter) error {
 			w.WriteHeader(http.StatusBadGateway)
-			return true
-		}
-		connection, _, err := w.(http.Hijacker).Hijack()
-		if err != nil {
-			t.Error(err)
-			return true
-		}
-		if err := connection.Close(); err != nil {
-			t.Error(err)
-		}
-		return true
-	})
-	b := newBundle(t, p)
-	wantNoProblems(t, b.fetch(config()))
-	b.intact()
+			return nil
+		},
+		"a connection that closes": func(w http.ResponseWriter) error {
+			connection, _, err := w.(http.Hijacker).Hijack()
+			return errors.Join(err, connection.Close())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newFakePlatform(t)
+			p.sequence(41, 1, started(firstDay, 0), 3)
+			var mu sync.Mutex
+			seen := map[string]bool{}
+			p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				request := r.URL.Path + r.FormValue("from_date")
+				if seen[request] || r.Method != http.MethodGet {
+					return false
+				}
+				seen[request] = true // each request's first answer is lost
+				if err := broken(w); err != nil {
+					t.Error(err)
+				}
+				return true
+			})
+			b := newBundle(t, p)
+			wantNoProblems(t, b.fetch(config()))
+			b.intact()
+		})
+	}
 }
 
 func TestE8_CaptureTimeIsKeptBesideTheTimeOfReception(t *testing.T) {
@@ -392,87 +380,5 @@ func TestE17_CancelledRunKeepsItsProgressAndNothingPartial(t *testing.T) {
 	whole.fetch(config())
 	if b.digest() != whole.digest() {
 		t.Error("an interrupted and resumed fetch differs from one that was not")
-	}
-}
-
-func TestDryRunSaysWhatWouldBeAndWritesNothing(t *testing.T) {
-	p := newFakePlatform(t)
-	p.sequence(41, 1, started(firstDay, 0), 3)
-	p.sequence(42, 1, started(firstDay, 1), 5)
-	cfg := config()
-	cfg.DryRun, cfg.BytesPerSecond = true, 1_000_000
-	result, err := fetch.Run(t.Context(), p.dial(t), nil, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := &fetch.Estimate{Images: 8, Bytes: 8 * 250_000, Duration: 2 * time.Second}
-	if diff := cmp.Diff(want, result.Estimate); diff != "" {
-		t.Errorf("estimate (-want +got):\n%s", diff)
-	}
-	if result.Sequences.New != 2 || result.Detections != 8 || p.asked("image ") != 0 {
-		t.Errorf("result %+v, %d images asked for", result, p.asked("image "))
-	}
-
-	b := newBundle(t, p)
-	b.fetch(config())
-	p.grow(42, started(firstDay, 9))
-	before, err := os.ReadFile(filepath.Join(b.path, "index.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.read(func(opened *store.Bundle) {
-		cfg.Have = opened
-		if result, err = fetch.Run(t.Context(), p.dial(t), nil, cfg); err != nil {
-			t.Fatal(err)
-		}
-	})
-	if result.Estimate.Images != 1 || result.Sequences.Updated != 1 || result.Sequences.Unchanged != 1 {
-		t.Errorf("result %+v", result)
-	}
-	after, err := os.ReadFile(filepath.Join(b.path, "index.db"))
-	if err != nil || !slices.Equal(before, after) {
-		t.Errorf("the bundle was written: %v", err)
-	}
-}
-
-func TestPreviewIsWhatAFetchWouldLeave(t *testing.T) {
-	p := newFakePlatform(t)
-	p.sequence(41, 1, started(firstDay, 0), 3)
-	p.sequence(42, 1, started(firstDay, 1), 2)
-	p.sequence(43, 1, started(secondDay, 1), 2)
-	b := newBundle(t, p)
-	b.fetch(config())
-	p.remove(41) // the bundle keeps it
-	p.sequence(44, 1, started(secondDay, 0), 2)
-	p.forgetRequests()
-
-	var got []int64
-	b.read(func(opened *store.Bundle) {
-		cfg := config()
-		cfg.Have = opened
-		preview := fetch.NewPreview(p.dial(t), cfg)
-		for record, err := range preview.Sequences(t.Context(), store.Query{From: firstDay, To: secondDay}) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, record.Sequence.ID)
-			for _, frame := range record.Frames {
-				if frame.Image.IsZero() {
-					t.Errorf("sequence %d: frame %+v", record.Sequence.ID, frame)
-				}
-			}
-			if record.Camera == nil || record.Organization == nil {
-				t.Errorf("sequence %d lacks camera or organization", record.Sequence.ID)
-			}
-		}
-		if result := preview.Result(); result.Estimate.Images != 2 || result.Sequences.New != 1 {
-			t.Errorf("result %+v", result)
-		}
-	})
-	if want := []int64{41, 42, 44, 43}; !slices.Equal(got, want) {
-		t.Errorf("sequences %v, want %v", got, want)
-	}
-	if n := p.asked("image "); n != 0 {
-		t.Errorf("%d images downloaded", n)
 	}
 }

@@ -71,8 +71,7 @@ type lister struct {
 // readSteadily reads pages until nothing moved while they were read. What an earlier reading showed stays: the union is
 // what the platform had.
 func (l *lister) readSteadily(ctx context.Context) (reading, error) {
-	var whole [maxReadings]bool
-	for i := range whole {
+	for i := range maxReadings {
 		l.ended, l.holes, l.unreadable = false, 0, nil
 		read, err := readPages(pages[platform.Detection]{
 			size: platform.MaxDetectionsPage,
@@ -109,9 +108,18 @@ func (l *lister) take(page platform.Page[platform.Detection]) (enough bool) {
 	return l.limit > 0 && countFrames(maps.Values(l.rows)) > l.limit
 }
 
-// page reads one page. Servers before July 2026 answer 404 for a whole page when the image of one of its rows is gone
-// (contract A.4): such a page is read in halves, down to the row itself, which is a hole.
+// page reads one page. Where nothing of it can be read the sequence may have gone since the page before: errGone.
 func (l *lister) page(ctx context.Context, offset, limit int) (platform.Page[platform.Detection], error) {
+	page, err := l.part(ctx, offset, limit)
+	if err == nil && page.Sent > 0 && len(page.Rows)+len(page.Unreadable) == 0 {
+		err = l.exists(ctx)
+	}
+	return page, err
+}
+
+// part reads a page or a part of one. Servers before July 2026 answer 404 for a whole page when the image of one of its rows
+// is gone (contract A.4): such a page is read in halves, down to the row itself, which is a hole.
+func (l *lister) part(ctx context.Context, offset, limit int) (platform.Page[platform.Detection], error) {
 	page, err := l.ask(ctx, offset, limit, l.descending)
 	if httpapi.Status(err) != http.StatusNotFound {
 		return page, err
@@ -126,11 +134,11 @@ func (l *lister) page(ctx context.Context, offset, limit int) (platform.Page[pla
 		l.holes++
 		return platform.Page[platform.Detection]{Sent: 1}, nil
 	}
-	page, err = l.page(ctx, offset, limit/2)
+	page, err = l.part(ctx, offset, limit/2)
 	if err != nil || page.Sent < limit/2 {
 		return page, err
 	}
-	rest, err := l.page(ctx, offset+limit/2, limit-limit/2)
+	rest, err := l.part(ctx, offset+limit/2, limit-limit/2)
 	page.Rows = append(page.Rows, rest.Rows...)
 	page.Sent += rest.Sent
 	page.Unreadable = append(page.Unreadable, rest.Unreadable...)
@@ -140,10 +148,7 @@ func (l *lister) page(ctx context.Context, offset, limit int) (platform.Page[pla
 // mayBeSplit finds out what a 404 means: errGone where the sequence is gone, errNoOffset where smaller pages cannot be
 // read one after the other, the error itself where neither explains it.
 func (l *lister) mayBeSplit(ctx context.Context, refusal error) error {
-	if _, err := l.src.Sequence(ctx, l.sequence.ID); err != nil {
-		if httpapi.Status(err) == http.StatusNotFound {
-			return errGone
-		}
+	if err := l.exists(ctx); err != nil {
 		return err
 	}
 	const farBeyond = 1_000_000 // rows; where offset is known there is nothing, where it is not there is the first row
@@ -157,32 +162,45 @@ func (l *lister) mayBeSplit(ctx context.Context, refusal error) error {
 	return nil
 }
 
+// exists returns errGone where the platform does not have the sequence any more.
+func (l *lister) exists(ctx context.Context) error {
+	_, err := l.src.Sequence(ctx, l.sequence.ID)
+	if httpapi.Status(err) == http.StatusNotFound {
+		return errGone
+	}
+	return err
+}
+
 func (l *lister) ask(ctx context.Context, offset, limit int, descending bool) (platform.Page[platform.Detection], error) {
 	return l.src.Detections(ctx, platform.DetectionsQuery{
 		SequenceID: l.sequence.ID, Limit: limit, Offset: offset, Descending: descending,
 	})
 }
 
-// bothEnds reads what a server without offset can show: the longest page from either end, at most 200 rows.
+// bothEnds reads what a server without offset can show: the longest page from the end asked for, and unless that meets the
+// limit the longest from the other end, at most 200 rows. What may lie between them is missing: the frames behind it fill up
+// the limit in its place.
 func (l *lister) bothEnds(ctx context.Context) (listing, error) {
 	clear(l.rows)
 	l.holes, l.unreadable = 0, nil
-	sent, whole := 0, false
-	for _, descending := range []bool{l.descending, !l.descending} {
-		page, complete, err := l.longestPage(ctx, descending)
+	near, whole, err := l.longestPage(ctx, l.descending)
+	if err != nil {
+		return listing{}, err
+	}
+	met := l.take(near)
+	if !whole && !met {
+		far, all, err := l.longestPage(ctx, !l.descending)
 		if err != nil {
 			return listing{}, err
 		}
-		sent += page.Sent
-		whole = whole || complete
-		l.take(page)
+		l.take(far)
+		whole = all || len(l.rows) < len(near.Rows)+len(far.Rows) // a row that both ends showed: nothing lies between them
 	}
 	count := l.sequence.DetectionsCount
-	met := len(l.rows) < sent // a row that both ends showed: nothing lies between them
-	l.ended = whole || met || count != nil && len(l.rows) >= *count
+	l.ended = whole || count != nil && len(l.rows) >= *count
 	result := l.within()
 	result.missing = l.unlisted()
-	if !l.ended && len(result.rows) == len(l.rows) {
+	if !l.ended && !met {
 		total := "an unknown number"
 		if count != nil {
 			total = fmt.Sprint(*count)
@@ -215,6 +233,9 @@ func (l *lister) longestPage(ctx context.Context, descending bool) (longest plat
 	}
 	if httpapi.Status(err) == http.StatusNotFound {
 		err = nil
+	}
+	if err == nil && longest.Sent == 0 {
+		err = l.exists(ctx)
 	}
 	return longest, false, err
 }

@@ -146,6 +146,63 @@ func TestWiderLimitFetchesTheRestAndNarrowerOneRemovesNothing(t *testing.T) {
 	}
 }
 
+func TestOtherEndOfAGrownSequenceIsNotTakenForAllOfIt(t *testing.T) {
+	for name, first := range map[string]fetch.Config{
+		"all of it held":             limited(0, store.Ascending),
+		"more held than there were":  limited(60, store.Ascending),
+		"all of it held, newest on":  limited(0, store.Descending),
+		"the first ones of it held":  limited(20, store.Ascending),
+		"the latest ones of it held": limited(20, store.Descending),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newFakePlatform(t)
+			p.sequence(41, 1, started(firstDay, 0), 40)
+			b := newBundle(t, p)
+			b.fetch(first)
+			for i := range 50 {
+				p.grow(41, started(firstDay, 60+i))
+			}
+			for _, order := range []store.Order{store.Descending, store.Ascending} {
+				wantNoProblems(t, b.fetch(limited(10, order)))
+			}
+			wantNoProblems(t, b.fetch(limited(0, store.Ascending)))
+			if n := len(b.record(41).Frames); n != 90 {
+				t.Errorf("%d of 90 frames after a fetch of everything; coverage %+v", n, b.record(41).Coverage)
+			}
+		})
+	}
+}
+
+func TestWhatWasFetchedWholeStaysWholeAsItGrows(t *testing.T) {
+	for _, order := range []store.Order{store.Ascending, store.Descending} {
+		t.Run(string(order), func(t *testing.T) {
+			p := newFakePlatform(t)
+			p.sequence(41, 1, started(firstDay, 0), 40)
+			b := newBundle(t, p)
+			b.fetch(limited(0, store.Ascending))
+			for i := range 20 {
+				p.grow(41, started(firstDay, 60+i))
+			}
+			wantNoProblems(t, b.fetch(limited(5, order)))
+			if c := b.record(41).Coverage; len(b.record(41).Frames) != 60 || c.Limit != 0 || !c.Exhausted {
+				t.Errorf("%d frames; coverage %+v", len(b.record(41).Frames), c)
+			}
+		})
+	}
+}
+
+func TestRerunFromTheOtherEndHasNothingToAsk(t *testing.T) {
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), 40)
+	b := newBundle(t, p)
+	b.fetch(limited(25, store.Ascending))
+	b.fetch(limited(5, store.Descending))
+	p.forgetRequests()
+	if result := b.fetch(limited(5, store.Descending)); p.asked("/detections") != 0 || result.Sequences.Unchanged != 1 {
+		t.Errorf("%d listings in a rerun with nothing new; coverage %+v", p.asked("/detections"), b.record(41).Coverage)
+	}
+}
+
 func TestTiesInTimeLoseNoRow(t *testing.T) {
 	p := newFakePlatform(t)
 	at := started(firstDay, 0)
@@ -271,6 +328,70 @@ func TestServerWithoutOffsetIsNoObstacleToALimit(t *testing.T) {
 	}
 }
 
+// The frames that fill up a limit from behind a gap are not the ones that it asks for.
+func TestServerWithoutOffsetThatHidesPartOfTheLimitIsIncomplete(t *testing.T) {
+	boxes := func(p *fakePlatform, frames, each int) {
+		p.sequence(41, 1, started(firstDay, 0), 0)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for i := range frames {
+			at := started(firstDay, 0).Add(time.Duration(i) * 30 * time.Second)
+			key := p.row(41, at, "", "[(0.1,0.1,0.2,0.2,0.5)]")
+			for range each - 1 {
+				p.row(41, at, key, "[(0.3,0.3,0.4,0.4,0.6)]")
+			}
+		}
+	}
+	for name, test := range map[string]struct {
+		limit int
+		order store.Order
+		build func(p *fakePlatform)
+		want  []string
+	}{
+		"more frames than a page": {120, store.Ascending, func(p *fakePlatform) { boxes(p, 250, 1) }, []string{"200 of 250"}},
+		"from the other end":      {120, store.Descending, func(p *fakePlatform) { boxes(p, 250, 1) }, []string{"200 of 250"}},
+		"several rows each frame": {30, store.Ascending, func(p *fakePlatform) { boxes(p, 60, 5) }, []string{"200 of 300"}},
+		"a first page cut short by an image that is gone": {30, store.Ascending, func(p *fakePlatform) {
+			boxes(p, 130, 1)
+			p.checksImages = true
+			delete(p.images, p.keys(41)[17])
+		}, []string{"117 of 130"}},
+		"a row that cannot be read, in each page": {0, store.Ascending, func(p *fakePlatform) {
+			boxes(p, 250, 1)
+			p.detections[41][3]["created_at"], p.detections[41][240]["created_at"] = "0soon", "later"
+		}, []string{"198 of 250", "2 detections cannot be read"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newFakePlatform(t)
+			p.noOffset = true
+			test.build(p)
+			b := newBundle(t, p)
+			wantOneProblem(t, b.fetch(limited(test.limit, test.order)), store.Incomplete, append(test.want, "sequence 41")...)
+			if c := b.record(41).Coverage; c.Complete || c.Exhausted {
+				t.Errorf("coverage %+v", c)
+			}
+		})
+	}
+}
+
+func TestServerWithoutOffsetIsRecognisedThoughARowCameMeanwhile(t *testing.T) {
+	p := newFakePlatform(t)
+	p.noOffset = true
+	p.sequence(41, 1, started(firstDay, 0), 150)
+	var listings atomic.Int64
+	p.intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/detections") && listings.Add(1) == 2 {
+			p.grow(41, started(firstDay, 600))
+		}
+		return false
+	})
+	b := newBundle(t, p)
+	wantNoProblems(t, b.fetch(limited(140, store.Descending)))
+	if n := listings.Load(); n != 5 { // three pages until two are the same, then one from either end
+		t.Errorf("%d listings, want 5", n)
+	}
+}
+
 func TestListingRefusedForOneImageIsReadInSmallerPages(t *testing.T) {
 	for _, noOffset := range []bool{false, true} {
 		t.Run(fmt.Sprint("without offset: ", noOffset), func(t *testing.T) {
@@ -305,4 +426,31 @@ func TestSequenceGoneWhileItIsFetchedIsNoFailure(t *testing.T) {
 	})
 	b := newBundle(t, p)
 	wantOneProblem(t, b.fetch(config()), store.Incomplete, "sequence 41", "gone")
+}
+
+// Each row of a page that is refused costs a request, so that somebody has to ask whether there still are any.
+func TestSequenceGoneWhileItsPagesAreHalvedIsSoonKnownToBeGone(t *testing.T) {
+	for name, noOffset := range map[string]bool{"with offset": false, "without": true} {
+		t.Run(name, func(t *testing.T) {
+			p := newFakePlatform(t)
+			p.checksImages, p.noOffset = true, noOffset
+			p.sequence(41, 1, started(firstDay, 0), 130)
+			delete(p.images, p.keys(41)[17])
+			var listings atomic.Int64
+			p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasSuffix(r.URL.Path, "/detections") {
+					return false
+				}
+				switch listings.Add(1) {
+				case 3:
+					p.remove(41)
+				case 1000:
+					t.Error("a thousand listings of a sequence of 130 rows")
+				}
+				return false
+			})
+			b := newBundle(t, p)
+			wantOneProblem(t, b.fetch(config()), store.Incomplete, "sequence 41", "gone from the platform")
+		})
+	}
 }

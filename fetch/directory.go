@@ -35,22 +35,48 @@ func (r *run) readDirectory(ctx context.Context) error {
 	if err := r.unreadable(ctx, "camera", err, cameras.Unreadable); err != nil {
 		return err
 	}
-	for _, camera := range cameras.Rows {
-		r.directory.cameras[camera.ID] = &camera
-	}
 	if err := r.unreadable(ctx, "organization", organizationsErr, organizations.Unreadable); err != nil {
 		return err
+	}
+	if r.dst != nil {
+		cameras.Rows, err = keep(ctx, r, "camera", cameras.Rows, r.dst.PutCameras, func(c store.Camera) int64 { return c.ID })
+		if err != nil {
+			return err
+		}
+		organizations.Rows, err = keep(ctx, r, "organization", organizations.Rows, r.dst.PutOrganizations,
+			func(o store.Organization) int64 { return o.ID })
+		if err != nil {
+			return err
+		}
+	}
+	for _, camera := range cameras.Rows {
+		r.directory.cameras[camera.ID] = &camera
 	}
 	for _, organization := range organizations.Rows {
 		r.directory.organizations[organization.ID] = &organization
 	}
-	if r.dst == nil {
-		return nil
+	return nil
+}
+
+// keep puts documents of the directory into the bundle and returns them without those that it refuses, which are named:
+// every sequence that carried one would be refused with it.
+func keep[T any](ctx context.Context, r *run, kind string, rows []T, put func(context.Context, []T) error, id func(T) int64) ([]T, error) {
+	if err := put(ctx, rows); !errors.Is(err, store.ErrRefused) {
+		return rows, err
 	}
-	if err := r.dst.PutCameras(ctx, cameras.Rows); err != nil {
-		return err
+	var taken []T
+	for _, row := range rows {
+		err := put(ctx, []T{row})
+		switch {
+		case err == nil:
+			taken = append(taken, row)
+		case errors.Is(err, store.ErrRefused):
+			r.ledger.add(r.problem(store.Incomplete, kind, strconv.FormatInt(id(row), 10), 0, err.Error()))
+		default:
+			return nil, err
+		}
 	}
-	return r.dst.PutOrganizations(ctx, organizations.Rows)
+	return taken, nil
 }
 
 // recallDirectory takes what the bundle knows, so that a camera that was taken down keeps its place.

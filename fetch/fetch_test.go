@@ -179,6 +179,7 @@ func TestRunMirrorsDays(t *testing.T) {
 		Days:       2,
 		Sequences:  fetch.Sequences{Total: 3, Successful: 3, New: 3},
 		Detections: 6,
+		Taken:      3,
 		Images:     fetch.Images{Total: 6, Downloaded: 6, Bytes: result.Images.Bytes},
 		Problems:   []store.Problem{},
 	}
@@ -339,6 +340,18 @@ func TestE20_LiveSequenceIsVisitedAgainUntilItCannotGrow(t *testing.T) {
 	b.fetch(cfg)
 	if n := p.asked("/41/detections"); n != 0 {
 		t.Errorf("%d listings after it was known to have ended", n)
+	}
+}
+
+func TestE16_OneLoginForEachAccountAndRun(t *testing.T) {
+	p := newFakePlatform(t)
+	for i := range 20 {
+		p.sequence(int64(41+i), 1, started(firstDay, i), 3)
+	}
+	b := newBundle(t, p)
+	wantNoProblems(t, b.fetch(config()))
+	if logins, requests := p.asked("/login/creds"), p.asked(""); logins != 2 || requests < 80 { // the user and the administrator
+		t.Errorf("%d logins in %d requests, want 2", logins, requests)
 	}
 }
 

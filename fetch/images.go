@@ -45,21 +45,23 @@ func (r *run) fetchImages(ctx context.Context, d *draft) error {
 		return nil
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
+	rows := d.rowsByKey()
 	var mu sync.Mutex // of d.problems
 	for i := range d.record.Frames {
 		frame := &d.record.Frames[i]
 		if frame.Permanent && !r.cfg.RetryIncomplete {
+			mu.Lock()
 			d.problems = append(d.problems, r.imageProblem(store.Incomplete, d.record.Sequence.ID, frame.Key, frame.Problem))
+			mu.Unlock()
 			r.countImage(*frame, 0)
 			continue
 		}
-		rows := d.rowsOf(frame.Key)
 		if err := r.frames.Acquire(groupCtx, 1); err != nil {
 			break // the group, or the run, has ended: its error says why
 		}
 		group.Go(func() error {
 			defer r.frames.Release(1)
-			fetched, size, err := r.frame(groupCtx, d, *frame, rows)
+			fetched, size, err := r.frame(groupCtx, d, *frame, rows[frame.Key])
 			if err != nil {
 				return err
 			}
@@ -110,35 +112,44 @@ func (r *run) countImage(frame store.Frame, downloaded int64) {
 
 // frame brings one frame its image: the one that the bundle knows under its key, or a download. Two sequences that share
 // it download it once.
-func (r *run) frame(ctx context.Context, d *draft, frame store.Frame, rows []store.Detection) (store.Frame, int64, error) {
-	organization := d.record.OrganizationID()
+func (r *run) frame(ctx context.Context, d *draft, frame store.Frame, rows []int64) (store.Frame, int64, error) {
+	if frame.Image.IsZero() || r.damaged[d.record.Sequence.ID] { // whoever brings it: that is chance where sequences share it
+		r.cfg.Progress("images", 0, 1)
+		defer r.progressed(ctx, "images")
+	}
 	known, err := r.known(ctx, d, frame)
 	if err != nil || !known.IsZero() {
 		return store.Frame{Key: frame.Key, Image: known}, 0, err
 	}
-	r.cfg.Progress("images", 0, 1)
-	defer r.progressed(ctx, "images")
-	type download struct {
-		frame store.Frame
-		size  int64
+	for {
+		fetched, size, ours, err := r.flight(ctx, d, frame, rows)
+		switch {
+		case err == nil:
+			return fetched, size, nil
+		case ours || ctx.Err() != nil || !errors.Is(err, context.Canceled):
+			return frame, 0, err
+		} // otherwise the sequence that downloaded it for both was ended, and ours was not
 	}
-	first := false
-	result, err, _ := r.flights.Do(strconv.FormatInt(organization, 10)+"/"+frame.Key, func() (any, error) {
-		if known, err := r.known(ctx, d, frame); err != nil || !known.IsZero() {
-			return download{frame: store.Frame{Key: frame.Key, Image: known}}, err // it came while we were on our way
+}
+
+// flight downloads a frame's image, or waits for another sequence that does; ours says that it did not wait. The size is
+// that of what was downloaded for this sequence.
+func (r *run) flight(ctx context.Context, d *draft, frame store.Frame, rows []int64) (_ store.Frame, size int64, ours bool, _ error) {
+	key := strconv.FormatInt(d.record.OrganizationID(), 10) + "/" + frame.Key
+	result, err, _ := r.flights.Do(key, func() (any, error) {
+		ours = true
+		known, err := r.known(ctx, d, frame)
+		if err != nil || !known.IsZero() {
+			return store.Frame{Key: frame.Key, Image: known}, err // it came while we were on our way
 		}
-		first = true
-		fetched, size, err := r.download(ctx, d, frame.Key, rows)
-		return download{fetched, size}, err
+		var fetched store.Frame
+		fetched, size, err = r.download(ctx, d, frame.Key, rows)
+		return fetched, err
 	})
 	if err != nil {
-		return frame, 0, err
+		return store.Frame{}, 0, ours, err
 	}
-	got := result.(download)
-	if !first {
-		got.size = 0
-	}
-	return got.frame, got.size, nil
+	return result.(store.Frame), size, ours, nil
 }
 
 // known finds a frame's image in the bundle; the zero Hash: it is not there, or damaged and to be repaired.
@@ -176,6 +187,11 @@ func (r *run) rekey(ctx context.Context, d *draft, frame store.Frame) error {
 	if err != nil {
 		return err
 	}
+	room := min(image.Size, bufferBytes)
+	if err := r.buffers.Acquire(ctx, room); err != nil {
+		return err
+	}
+	defer r.buffers.Release(room)
 	data, err := r.have.ReadImage(ctx, frame.Image)
 	if err != nil {
 		return err
@@ -186,52 +202,51 @@ func (r *run) rekey(ctx context.Context, d *draft, frame store.Frame) error {
 
 // download gets a frame's image, checks it and puts it into the bundle. A URL that is refused, or leads to something that is
 // not the image, is asked for again once. The size is that of the image, 0 where there is none.
-func (r *run) download(ctx context.Context, d *draft, key string, rows []store.Detection) (store.Frame, int64, error) {
-	var wrong *wrongImage // what the last download was
-	for _, url := range append(listedURL(d, rows), "", "") {
-		fresh := url == ""
-		if fresh {
+func (r *run) download(ctx context.Context, d *draft, key string, rows []int64) (store.Frame, int64, error) {
+	url := d.listedURL(rows)
+	fresh := false
+	var wrong *wrongImage // what the download before was
+	for {
+		if url == "" {
 			var err error
 			if url, err = r.freshURL(ctx, rows); err != nil {
 				return r.lost(ctx, key, err, httpapi.Status(err) == http.StatusNotFound)
 			}
+			fresh = true
 		}
-		size, err := r.take(ctx, d, key, url)
-		switch bad := (*wrongImage)(nil); {
+		image, err := r.take(ctx, d, key, url)
+		var bad *wrongImage
+		switch {
 		case err == nil:
 			r.unanswered.Store(0)
-			return store.Frame{Key: key, Image: size.Hash}, size.Size, nil
-		case errors.As(err, &bad):
-			if wrong != nil {
-				return r.lost(ctx, key, bad, bad.lasting && bad.hash == wrong.hash)
-			}
+			return store.Frame{Key: key, Image: image.Hash}, image.Size, nil
+		case errors.As(err, &bad) && wrong == nil:
 			wrong = bad
-		case errors.Is(err, platform.ErrURLRefused):
-			if fresh {
-				return r.lost(ctx, key, err, errors.Is(err, platform.ErrImageGone))
-			}
+		case bad != nil:
+			return r.lost(ctx, key, bad, bad.lasting && bad.hash == wrong.hash)
+		case errors.Is(err, platform.ErrURLRefused) && !fresh: // it may have expired
 		default:
-			return r.lost(ctx, key, err, errors.Is(err, httpapi.ErrTooLarge))
+			return r.lost(ctx, key, err, errors.Is(err, platform.ErrImageGone) || errors.Is(err, httpapi.ErrTooLarge))
 		}
+		url = ""
 	}
-	return r.lost(ctx, key, wrong, false)
 }
 
-// listedURL is the URL that the listing gave for one of the rows, if it gave one.
-func listedURL(d *draft, rows []store.Detection) []string {
-	for _, row := range rows {
-		if url := d.urls[row.ID]; url != "" {
-			return []string{url}
+// listedURL is the URL that the listing gave for one of the rows; empty: it gave none.
+func (d *draft) listedURL(rows []int64) string {
+	for _, id := range rows {
+		if url := d.urls[id]; url != "" {
+			return url
 		}
 	}
-	return nil
+	return ""
 }
 
 // freshURL asks for a new URL by one of the rows; a row that was deleted leaves its siblings.
-func (r *run) freshURL(ctx context.Context, rows []store.Detection) (url string, err error) {
+func (r *run) freshURL(ctx context.Context, rows []int64) (url string, err error) {
 	err = errors.New("no detection shows the image any more")
-	for _, row := range rows {
-		url, err = r.src.ImageURL(ctx, row.ID)
+	for _, id := range rows {
+		url, err = r.src.ImageURL(ctx, id)
 		if err == nil || httpapi.Status(err) != http.StatusNotFound {
 			return url, err
 		}
@@ -243,7 +258,7 @@ func (r *run) freshURL(ctx context.Context, rows []store.Detection) (url string,
 func (r *run) lost(ctx context.Context, key string, err error, permanent bool) (store.Frame, int64, error) {
 	var ours *storeError
 	switch {
-	case errors.As(err, &ours):
+	case errors.As(err, &ours) && !errors.Is(err, store.ErrRefused):
 		return store.Frame{}, 0, ours.error
 	case endsRun(ctx, err):
 		return store.Frame{}, 0, err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"image"
 	"image/png"
@@ -15,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/time/rate"
+
+	"pyrobundle/internal/httpapi"
 	"pyrobundle/store"
 )
 
@@ -221,6 +225,67 @@ func TestImageThatSequencesShareIsDownloadedOnce(t *testing.T) {
 	}
 }
 
+// Two sequences share an image, and the one that downloads it for both meets a refused account at another of its images.
+func TestSharedDownloadThatIsCutShortDoesNotHideWhyTheRunEnds(t *testing.T) {
+	const box = "[(0.1,0.1,0.2,0.2,0.5)]"
+	for range 10 {
+		p := newFakePlatform(t)
+		p.sequence(41, 1, started(firstDay, 1), 0)
+		p.sequence(42, 1, started(firstDay, 0), 0)
+		p.mu.Lock()
+		p.row(41, started(firstDay, 1), "shared.jpg", box)
+		p.row(41, started(firstDay, 2), "refused.jpg", box)
+		p.row(42, started(firstDay, 1), "shared.jpg", box)
+		p.mu.Unlock()
+		loading, waiting := make(chan struct{}), make(chan struct{})
+		var begun sync.Once
+		p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/42/detections"):
+				<-loading // 41 downloads the shared image first
+				time.AfterFunc(30*time.Millisecond, func() { close(waiting) })
+			case strings.HasSuffix(r.URL.Path, "shared.jpg"):
+				begun.Do(func() { close(loading) })
+				<-r.Context().Done()
+				return true
+			case strings.HasSuffix(r.URL.Path, "refused.jpg"):
+				<-waiting // and 42 waits for it too, in all likelihood
+				w.WriteHeader(http.StatusForbidden)
+				return true
+			case strings.HasSuffix(r.URL.Path, "/url"):
+				detail(w, http.StatusUnauthorized, "Token has expired.")
+				return true
+			}
+			return false
+		})
+		b := newBundle(t, p)
+		if _, err := b.try(t.Context(), config()); !errors.Is(err, httpapi.ErrUnauthorized) {
+			t.Fatalf("got %v, want ErrUnauthorized", err)
+		}
+	}
+}
+
+func TestDownloadsKeepToTheLimitOfTheirRate(t *testing.T) {
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), 0)
+	p.mu.Lock()
+	for i := range 4 {
+		key := p.row(41, started(firstDay, i), fmt.Sprintf("%d.jpg", i), "[(0.1,0.1,0.2,0.2,0.5)]")
+		p.images[key] = append(picture(int64(i)), make([]byte, 50_000)...)
+	}
+	p.mu.Unlock()
+	const perSecond, burst = 400_000, 64 << 10 // bytes
+	p.rate = rate.NewLimiter(perSecond, burst)
+	b := newBundle(t, p)
+	began := time.Now()
+	result := b.fetch(config())
+	wantNoProblems(t, result)
+	least := time.Duration(float64(result.Images.Bytes-burst) / perSecond * float64(time.Second))
+	if took := time.Since(began); result.Images.Bytes < 200_000 || took < least {
+		t.Errorf("%d bytes in %v, want at least %v", result.Images.Bytes, took, least)
+	}
+}
+
 func TestDeadImageHostEndsTheRunBeforeItFillsTheReport(t *testing.T) {
 	p := newFakePlatform(t)
 	for i := range 10 {
@@ -249,7 +314,7 @@ func TestImagesKeptUnderNoOrganizationAreFoundAgainWhenTheCameraIsKnown(t *testi
 	b := newBundle(t, p)
 	result := b.fetch(config())
 	if len(result.Unloadable) != 1 || !strings.Contains(result.Unloadable[0].Reason, "camera 7") {
-		t.Errorf("unloadable %v", lines(result.Unloadable))
+		t.Errorf("unloadable %v", result.Unloadable)
 	}
 	p.camera(7, 2)
 	p.grow(41, started(firstDay, 10))

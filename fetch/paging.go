@@ -24,7 +24,7 @@ type reading int
 const (
 	steady   reading = iota // each page continued the one before: every row was taken
 	shifted                 // rows came or went: some may have been missed
-	repeated                // the server does not know offset: it answers every one with its first page
+	repeated                // the server does not know offset: it answers every page with the first
 )
 
 // maxListed bounds a listing, in rows, so that one without end ends: no day has so many sequences, and a bundle takes no
@@ -34,7 +34,7 @@ const maxListed = 100_000
 // readPages reads a listing to its end, or until enough was taken. Each page begins with the last rows of the page before,
 // which prove, found again at its start, that nothing moved in between.
 func readPages[T any](p pages[T]) (reading, error) {
-	var first platform.Page[T]
+	var before platform.Page[T]
 	var overlap seam
 	outcome := steady
 	for offset := 0; ; {
@@ -44,8 +44,7 @@ func readPages[T any](p pages[T]) (reading, error) {
 		}
 		switch {
 		case offset == 0:
-			first = page
-		case p.same(page, first):
+		case p.same(page, before): // not than the first: a row that came in between would hide it
 			return repeated, nil
 		case !p.continues(page, overlap):
 			outcome = shifted
@@ -56,7 +55,7 @@ func readPages[T any](p pages[T]) (reading, error) {
 		if offset+page.Sent > maxListed {
 			return outcome, fmt.Errorf("the listing does not end: more than %d rows were read", maxListed)
 		}
-		overlap = p.seam(page)
+		before, overlap = page, p.seam(page)
 		offset += page.Sent - overlap.rows
 	}
 }

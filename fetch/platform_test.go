@@ -43,6 +43,7 @@ type fakePlatform struct {
 	noOffset     bool                                                     // as servers before June 2026
 	checksImages bool                                                     // as servers before July 2026: 404 for a page with an image that is gone
 	staleURLs    bool                                                     // listings sign URLs that have expired
+	rate         httpapi.Limiter                                          // of our downloads; nil: unlimited
 	before       func(w http.ResponseWriter, r *http.Request) (done bool) // sees each request of either host first
 }
 
@@ -412,6 +413,7 @@ func (p *fakePlatform) config() platform.Config {
 		BaseURL: p.api.URL,
 		Account: platform.Account{Login: fakeLogin, Password: fakePassword},
 		Admin:   platform.Account{Login: adminLogin, Password: fakePassword},
+		Rate:    p.rate,
 		Retry:   httpapi.Retry{Attempts: 2, Base: time.Millisecond, Max: 5 * time.Millisecond, For: 5 * time.Second},
 	}
 }

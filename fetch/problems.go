@@ -82,7 +82,7 @@ func byIdentity(a, b store.Problem) int {
 
 func (r *run) problem(class store.Class, kind, id string, sequenceID int64, reason string) store.Problem {
 	return store.Problem{
-		Class: class, Kind: kind, ID: id, SequenceID: sequenceID,
+		Class: class, Kind: kind, ID: store.ProblemID(kind, id), SequenceID: sequenceID,
 		Reason: strings.Join(strings.Fields(reason), " "), At: r.cfg.Now().UTC(),
 	}
 }
@@ -98,11 +98,19 @@ func (r *run) imageProblem(class store.Class, sequenceID int64, key, reason stri
 
 // dayProblem names a day by whose listing of it failed: another organization's account lists another day.
 func (r *run) dayProblem(day store.Day, reason string) store.Problem {
-	return r.problem(store.Failed, "day", r.dayID(day), 0, reason)
+	return r.problem(store.Failed, "day", dayID(day, r.listedOrganization()), 0, reason)
 }
 
-func (r *run) dayID(day store.Day) string {
-	return string(day) + "/" + strconv.FormatInt(r.listedOrganization(), 10)
+func dayID(day store.Day, organization int64) string {
+	return string(day) + "/" + strconv.FormatInt(organization, 10)
+}
+
+// failedDay reads the id of a dayProblem.
+func failedDay(p store.Problem) (day store.Day, organization int64, ok bool) {
+	name, listed, _ := strings.Cut(p.ID, "/")
+	day, dayErr := store.ParseDay(name)
+	organization, err := strconv.ParseInt(listed, 10, 64)
+	return day, organization, p.Kind == "day" && dayErr == nil && err == nil
 }
 
 // listedOrganization is whose sequences the account's listings show; 0: everybody's.

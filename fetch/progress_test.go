@@ -3,6 +3,7 @@ package fetch_test
 import (
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -64,5 +65,36 @@ func TestProgressCountsADayThatCannotBeListed(t *testing.T) {
 	b.fetch(cfg)
 	if done != 2 || expected != 2 {
 		t.Errorf("%d of %d days, want 2 of 2", done, expected)
+	}
+}
+
+// Whether an image that sequences share has come by the time that the next one asks for it is chance; what the progress counts
+// is not.
+func TestProgressCountsEveryImageThatASequenceLacked(t *testing.T) {
+	p := newFakePlatform(t)
+	for id := int64(41); id < 49; id++ {
+		p.sequence(id, 1, started(firstDay, 0), 2)
+		p.mu.Lock()
+		p.row(id, started(firstDay, 1), "shared.jpg", "[(0.1,0.1,0.2,0.2,0.5)]")
+		p.mu.Unlock()
+	}
+	p.images["shared.jpg"] = picture(1)
+	b := newBundle(t, p)
+	for _, run := range []struct {
+		name string
+		want int64
+	}{{"first", 8 * 3}, {"again", 0}} {
+		cfg := config()
+		var done, expected atomic.Int64
+		cfg.Progress = func(unit string, more, moreExpected int64) {
+			if unit == "images" {
+				done.Add(more)
+				expected.Add(moreExpected)
+			}
+		}
+		wantNoProblems(t, b.fetch(cfg))
+		if done.Load() != run.want || expected.Load() != run.want {
+			t.Errorf("%s: %d of %d images, want %d of both", run.name, done.Load(), expected.Load(), run.want)
+		}
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -42,6 +40,9 @@ func (r *run) recall(ctx context.Context) error {
 			return err
 		}
 		r.ledger.add(p)
+		if day, organization, ok := failedDay(p); ok {
+			r.failedDays[day] = append(r.failedDays[day], organization)
+		}
 		if p.SequenceID != 0 && (p.Class == store.Failed || r.cfg.RetryIncomplete) {
 			r.due[p.SequenceID] = true
 		}
@@ -49,26 +50,17 @@ func (r *run) recall(ctx context.Context) error {
 	return nil
 }
 
-// dueDays are days outside of those asked for whose listing failed for this account before.
+// dueDays are days outside of those asked for whose listing failed before, this account's or, for an administrator, anyone's.
 func (r *run) dueDays() []store.Day {
 	var days []store.Day
-	for _, p := range r.ledger.all() {
-		if p.Kind != "day" {
-			continue
-		}
-		day, err := store.ParseDay(strings.SplitN(p.ID, "/", 2)[0])
-		if err == nil && p.ID == r.dayID(day) && (day < r.cfg.From || day > r.cfg.To) {
+	for day, organizations := range r.failedDays {
+		due := r.administrator() || slices.ContainsFunc(organizations, r.lists)
+		if due && (day < r.cfg.From || day > r.cfg.To) {
 			days = append(days, day)
 		}
 	}
+	slices.Sort(days)
 	return days
-}
-
-// claim takes a sequence off the list of those to be revisited: a listing has brought it up.
-func (r *run) claim(id int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.due, id)
 }
 
 // revisit hands over the sequences that are due and that no listing brought up.
@@ -84,11 +76,12 @@ func (r *run) revisit(ctx context.Context, found visit) error {
 		}
 		group.Go(func() error {
 			sequence, err := r.src.Sequence(ctx, id)
+			foreign := httpapi.Status(err) == http.StatusForbidden && !r.damaged[id]
+			r.mu.Lock()
+			r.foreign[id], r.shown[id] = foreign, !foreign
+			r.mu.Unlock()
 			switch {
 			case err == nil:
-				r.mu.Lock()
-				r.shown[id] = true
-				r.mu.Unlock()
 				r.cfg.Progress("sequences", 0, 1)
 				found(sequence)
 				return nil
@@ -96,34 +89,13 @@ func (r *run) revisit(ctx context.Context, found visit) error {
 				return err
 			case httpapi.Status(err) == http.StatusNotFound:
 				return r.vanished(ctx, id)
-			case httpapi.Status(err) == http.StatusForbidden && !r.damaged[id]:
-				r.mu.Lock()
-				r.foreign[id] = true
-				r.mu.Unlock()
+			case foreign:
 				return nil
 			}
-			r.tally.count(func(result *Result) {
-				result.Sequences.Total++
-				result.Sequences.Failed++
-			})
-			return r.report(ctx, r.sequenceProblem(store.Failed, id, err.Error()))
+			return r.failed(ctx, id, err)
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	r.reportUnlisted()
-	return nil
-}
-
-// reportUnlisted names the sequences asked for that the platform did not show. They are not put on record: another
-// account, or other days, may have them.
-func (r *run) reportUnlisted() {
-	for _, id := range r.cfg.Sequences {
-		if !r.shown[id] {
-			r.ledger.add(r.sequenceProblem(store.Incomplete, id, "not in the listings of the days asked for"))
-		}
-	}
+	return group.Wait()
 }
 
 // vanished settles a sequence that failed before and that the platform does not have any more.
@@ -135,6 +107,8 @@ func (r *run) vanished(ctx context.Context, id int64) error {
 	reason := "gone from the platform before it was fetched"
 	if held != nil {
 		reason = "gone from the platform before it was fetched whole"
+	}
+	if held != nil && !held.Coverage.Gone {
 		if err := r.markGone(ctx, id); err != nil {
 			return err
 		}
@@ -176,26 +150,21 @@ func (r *run) upToDate(listed store.Sequence, held *store.SequenceRecord) bool {
 	case !held.Coverage.Complete:
 		return false
 	}
-	return covers(held.Coverage, r.cfg.Limit, r.cfg.Order) &&
-		held.Sequence.LastSeenAt.Equal(listed.LastSeenAt.Time) &&
-		equalPointers(held.Sequence.DetectionsCount, listed.DetectionsCount)
+	return covers(held.Coverage, r.cfg.Limit, r.cfg.Order) && !listed.GrewSince(held.Sequence)
 }
 
 // concerns reports whether a problem on record is this run's to report: not another account's, nor of sequences that were
 // not asked for.
 func (r *run) concerns(p store.Problem) bool {
-	switch {
-	case p.Kind == "day":
-		return strings.HasSuffix(p.ID, "/"+strconv.FormatInt(r.listedOrganization(), 10))
-	case p.SequenceID == 0:
-		return true
+	if _, organization, ok := failedDay(p); ok {
+		return r.lists(organization)
 	}
-	return !r.foreign[p.SequenceID] && (r.selected == nil || r.selected[p.SequenceID])
+	return p.SequenceID == 0 || !r.foreign[p.SequenceID] && (r.selected == nil || r.selected[p.SequenceID])
 }
 
 // covers reports whether a fetch of that coverage has what limit and order ask for.
 func covers(c store.Coverage, limit int, order store.Order) bool {
-	return c.Exhausted || c.Order == order && wider(c.Limit, limit) == c.Limit
+	return c.Exhausted || c.Limit == 0 || c.Order == order && wider(c.Limit, limit) == c.Limit
 }
 
 // wider returns the larger of two limits; 0, no limit, is the largest.
@@ -204,8 +173,4 @@ func wider(a, b int) int {
 		return 0
 	}
 	return max(a, b)
-}
-
-func equalPointers[T comparable](a, b *T) bool {
-	return a == b || a != nil && b != nil && *a == *b
 }

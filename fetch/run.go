@@ -34,15 +34,18 @@ type run struct {
 	flights    singleflight.Group  // images on their way, by organization and key
 	unanswered atomic.Int64        // images in a row whose host did not answer
 
-	listed map[store.Day]store.DayRecord // as earlier runs left them
+	listed     map[store.Day]store.DayRecord // as earlier runs left them
+	failedDays map[store.Day][]int64         // whose listings of the day failed in earlier runs, by organization
+	seesOthers atomic.Bool                   // a listing showed an administrator a sequence of another organization
 
-	imageBytes int64 // of a dry run: what an image is expected to have
+	imageBytes int64     // of a dry run: what an image is expected to have
+	foreseen   *foreseen // of a dry run: the images counted
 
 	mu      sync.Mutex
 	due     map[int64]bool // sequences to be tried again that no listing has brought up yet
 	foreign map[int64]bool // of due: those that the account may not see
-	taken   int            // sequences selected so far
-	shown   map[int64]bool // of selected: those that the platform showed
+	taken   int            // of MaxSequences, so far
+	shown   map[int64]bool // of selected: those that this run says something of
 }
 
 func newRun(src Source, dst *store.Writer, cfg Config) (*run, error) {
@@ -59,14 +62,19 @@ func newRun(src Source, dst *store.Writer, cfg Config) (*run, error) {
 		have:    cfg.Have,
 		damaged: map[int64]bool{},
 		due:     map[int64]bool{},
-		listed:  map[store.Day]store.DayRecord{},
 		foreign: map[int64]bool{},
+		taken:   cfg.Taken,
 		shown:   map[int64]bool{},
 		frames:  semaphore.NewWeighted(int64(framesPerWorker * max(1, cfg.Workers))),
 		buffers: semaphore.NewWeighted(bufferBytes),
+
+		listed:     map[store.Day]store.DayRecord{},
+		failedDays: map[store.Day][]int64{},
 	}
 	r.room.Store(firstRoom(cfg.Workers))
-	if !cfg.DryRun {
+	if cfg.DryRun {
+		r.foreseen = newForeseen()
+	} else {
 		r.dst, r.have = dst, dst.Bundle
 	}
 	if len(cfg.Sequences) > 0 {

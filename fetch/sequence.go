@@ -35,11 +35,7 @@ func (r *run) sequence(ctx context.Context, listed store.Sequence) error {
 		case endsRun(ctx, err):
 			return err
 		default:
-			r.tally.count(func(result *Result) {
-				result.Sequences.Total++
-				result.Sequences.Failed++
-			})
-			return r.report(ctx, r.sequenceProblem(store.Failed, listed.ID, err.Error()))
+			return r.failed(ctx, listed.ID, err)
 		}
 	}
 	if r.cfg.DryRun {
@@ -49,6 +45,15 @@ func (r *run) sequence(ctx context.Context, listed store.Sequence) error {
 		return err
 	}
 	return r.commit(ctx, d)
+}
+
+// failed counts and records a sequence that could not be brought up to date. What is held of it stays.
+func (r *run) failed(ctx context.Context, id int64, reason error) error {
+	r.tally.count(func(result *Result) {
+		result.Sequences.Total++
+		result.Sequences.Failed++
+	})
+	return r.report(ctx, r.sequenceProblem(store.Failed, id, reason.Error()))
 }
 
 // begin starts from what is held, under the platform's newest document.
@@ -69,7 +74,7 @@ func (r *run) begin(listed store.Sequence, held *store.SequenceRecord) *draft {
 // for less, or of which something was deleted, loses nothing.
 func (r *run) list(ctx context.Context, d *draft) error {
 	limit := r.cfg.Limit
-	if d.held != nil && d.held.Coverage.Order == r.cfg.Order {
+	if d.held != nil && (d.held.Coverage.Order == r.cfg.Order || d.held.Coverage.Limit == 0) { // all is all from either end
 		limit = wider(limit, d.held.Coverage.Limit)
 	}
 	listing, err := r.listDetections(ctx, d.record.Sequence, limit, r.cfg.Order)
@@ -85,7 +90,7 @@ func (r *run) list(ctx context.Context, d *draft) error {
 	for _, row := range listing.rows {
 		d.urls[row.ID] = row.URL
 		if i, known := at[row.ID]; known {
-			if !sameDocument(d.record.Detections[i].Document, row.Document) {
+			if !d.record.Detections[i].SameAs(row.Detection) {
 				d.record.Detections[i] = row.Detection
 			}
 			continue
@@ -137,13 +142,11 @@ func (d *draft) frame() {
 	d.record.Frames = frames
 }
 
-// rowsOf are the detections that share a frame.
-func (d *draft) rowsOf(key string) []store.Detection {
-	var rows []store.Detection
+// rowsByKey are the ids of the detections that share a frame.
+func (d *draft) rowsByKey() map[string][]int64 {
+	rows := make(map[string][]int64, len(d.record.Frames))
 	for _, row := range d.record.Detections {
-		if row.BucketKey == key {
-			rows = append(rows, row)
-		}
+		rows[row.BucketKey] = append(rows[row.BucketKey], row.ID)
 	}
 	return rows
 }
@@ -160,7 +163,10 @@ func (r *run) commit(ctx context.Context, d *draft) error {
 		return err
 	}
 	if changed || d.held.Coverage != d.stamped() || r.damaged[id] {
-		if err := r.dst.PutSequence(ctx, d.record); err != nil {
+		switch err := r.dst.PutSequence(ctx, d.record); {
+		case errors.Is(err, store.ErrRefused): // for what it says: the others are none the worse for it
+			return r.failed(ctx, id, err)
+		case err != nil:
 			return fmt.Errorf("commit sequence %d: %w", id, err)
 		}
 	}
@@ -176,9 +182,9 @@ func (r *run) commit(ctx context.Context, d *draft) error {
 // changed reports whether the draft says anything that the bundle does not.
 func (d *draft) changed() bool {
 	return d.held == nil ||
-		!sameDocument(d.held.Sequence.Document, d.record.Sequence.Document) ||
+		!d.held.Sequence.SameAs(d.record.Sequence) ||
 		!slices.EqualFunc(d.held.Detections, d.record.Detections, func(a, b store.Detection) bool {
-			return a.ID == b.ID && sameDocument(a.Document, b.Document)
+			return a.ID == b.ID && a.SameAs(b)
 		}) ||
 		!slices.Equal(d.held.Frames, d.record.Frames) ||
 		unloadable(d.held) != unloadable(&d.record)
@@ -216,7 +222,7 @@ func (r *run) account(d *draft, changed, failed bool) {
 		}
 		result.Detections += int64(len(d.record.Detections))
 		if reason != "" {
-			result.Unloadable = append(result.Unloadable, r.sequenceProblem(store.Incomplete, id, reason))
+			result.Unloadable = JoinUnloadable(result.Unloadable, Unloadable{Reason: reason, Sequences: 1, IDs: []int64{id}})
 		}
 	})
 	if changed && !failed {

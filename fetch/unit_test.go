@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"image"
 	"image/jpeg"
+	"strconv"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"pyrobundle/fetch/platform"
@@ -83,34 +84,11 @@ func TestCovers(t *testing.T) {
 		"all where some are held":         {store.Coverage{Limit: 30, Order: "asc"}, 0, "asc", false},
 		"some where all are held":         {store.Coverage{Limit: 0, Order: "asc"}, 30, "asc", true},
 		"from the other end":              {store.Coverage{Limit: 30, Order: "asc"}, 30, "desc", false},
+		"some from the other end of all":  {store.Coverage{Limit: 0, Order: "asc"}, 30, "desc", true},
 		"anything where there is no more": {store.Coverage{Limit: 30, Order: "asc", Exhausted: true}, 0, "desc", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := covers(test.held, test.limit, test.order); got != test.want {
-				t.Errorf("got %v, want %v", got, test.want)
-			}
-		})
-	}
-}
-
-func TestSameDocument(t *testing.T) {
-	for name, test := range map[string]struct {
-		held, listed string
-		want         bool
-	}{
-		"equal":                          {`{"id":1,"a":1.50}`, `{"id":1,"a":1.50}`, true},
-		"other order and blanks":         {`{"id":1,"a":1.5}`, `{ "a": 1.5, "id": 1 }`, true},
-		"another value":                  {`{"id":1,"a":1.5}`, `{"id":1,"a":1.6}`, false},
-		"another spelling of a number":   {`{"id":1,"a":1.5}`, `{"id":1,"a":1.50}`, false},
-		"a field less":                   {`{"id":1,"a":1.5}`, `{"id":1}`, false},
-		"a field more":                   {`{"id":1}`, `{"id":1,"temporal_model_score":null}`, false},
-		"a presigned URL":                {`{"id":1}`, `{"id":1,"url":"https://s/x?X-Amz-Signature=1"}`, true},
-		"an object, which is not stored": {`{"id":1}`, `{"id":1,"extra":{"a":1}}`, true},
-		"a token by its name":            {`{"id":1}`, `{"id":1,"access_token":"x"}`, true},
-		"not JSON":                       {`{"id":1}`, `{"id":`, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := sameDocument(json.RawMessage(test.held), json.RawMessage(test.listed)); got != test.want {
 				t.Errorf("got %v, want %v", got, test.want)
 			}
 		})
@@ -123,6 +101,51 @@ func TestDownloadsLeaveRoomForWhatWaitsForTheDisk(t *testing.T) {
 		if room < leastRoom || room > mostRoom || workers <= 32 && int64(workers)*room > bufferBytes/2 {
 			t.Errorf("%d workers reserve %d bytes each", workers, room)
 		}
+	}
+}
+
+func TestE32_HeaderWithoutHeightOrWidthIsNoImage(t *testing.T) {
+	var drawn bytes.Buffer
+	if err := jpeg.Encode(&drawn, image.NewGray(image.Rect(0, 0, 16, 16)), nil); err != nil {
+		t.Fatal(err)
+	}
+	frame := bytes.Index(drawn.Bytes(), []byte{0xff, 0xc0}) // then two bytes of length, one of precision, the height, the width
+	for name, at := range map[string]int{"height": frame + 5, "width": frame + 7} {
+		t.Run(name, func(t *testing.T) {
+			data := bytes.Clone(drawn.Bytes())
+			data[at], data[at+1] = 0, 0
+			if _, err := checkImage("plain.jpg", store.NewContent(data)); err == nil {
+				t.Errorf("taken without a %s", name)
+			}
+		})
+	}
+}
+
+func TestDryRunRemembersImagesAndTakesNoneForAnother(t *testing.T) {
+	f := newForeseen()
+	for i := range 2 * foreseenSlots {
+		if f.again(2, strconv.Itoa(i)) {
+			t.Fatalf("image %d is taken for another", i)
+		}
+	}
+	last := strconv.Itoa(2*foreseenSlots - 1)
+	if !f.again(2, last) || f.again(3, last) {
+		t.Error("an image is its organization's, and counted once")
+	}
+}
+
+func TestUnloadableNamesTheLowestAndCountsAll(t *testing.T) {
+	var list []Unloadable
+	for id := int64(30); id > 0; id-- {
+		list = JoinUnloadable(list, Unloadable{Reason: "no name", Sequences: 1, IDs: []int64{id}})
+	}
+	list = JoinUnloadable(list, Unloadable{Reason: "no place", Sequences: 1, IDs: []int64{99}})
+	want := []Unloadable{
+		{Reason: "no name", Sequences: 30, IDs: []int64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}},
+		{Reason: "no place", Sequences: 1, IDs: []int64{99}},
+	}
+	if diff := cmp.Diff(want, list); diff != "" {
+		t.Errorf("want -, got +:\n%s", diff)
 	}
 }
 
@@ -152,16 +175,6 @@ func FuzzCheckImage(f *testing.F) {
 		sum := sha256.Sum256(data)
 		if promised := keyHash(key); promised != "" && promised != hex.EncodeToString(sum[:4]) {
 			t.Fatalf("taken under a key of another hash")
-		}
-	})
-}
-
-func FuzzSameDocument(f *testing.F) {
-	f.Add([]byte(`{"id":1,"a":"x"}`), []byte(`{"id":1,"a":"x","url":""}`))
-	f.Add([]byte(`{"id":1}`), []byte(`{"id":1,"b":}`))
-	f.Fuzz(func(t *testing.T, held, listed []byte) {
-		if sameDocument(held, listed) && json.Valid(listed) && !json.Valid(held) {
-			t.Fatal("something that is no document is said to be one")
 		}
 	})
 }

@@ -20,6 +20,8 @@ type annotateOptions struct {
 // regenerateOptions are what annotate and import --skip-platform-fetch have in common.
 type regenerateOptions struct {
 	target     targetFlags
+	sequences  sequenceList
+	sourceAPI  sourceAPIFlag // empty: of every platform
 	annotation annotationFlags
 	run        runFlags
 	output     outputFlags
@@ -28,6 +30,9 @@ type regenerateOptions struct {
 func (o *annotateOptions) addFlags(flags *pflag.FlagSet, a *app) {
 	o.dates.addFlags(flags, a.now)
 	o.regenerate.target.addFlags(flags)
+	flags.Var(&o.regenerate.sequences, "sequence-list", "only these sequences, by the platform's ids: separated by commas, or a file of them")
+	flags.Var(newChoice(&o.regenerate.sourceAPI.name, "", "pyronear_french", "alert_wildfire", "api_cenia"), "source-api",
+		"only sequences of this platform: pyronear_french, alert_wildfire, api_cenia; default all")
 	o.regenerate.annotation.addFlags(flags)
 	o.regenerate.run.addFlags(flags)
 	o.regenerate.output.addFlags(flags)
@@ -44,7 +49,7 @@ func newAnnotateCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "annotate",
 		Short:   "Generate annotations for what an annotation API already has",
-		Long:    help(annotateIntro, slices.Concat(annotationVariables(), networkVariables()), exitDone, exitError, exitUsage, exitFailures, exitRefused, exitInterrupted),
+		Long:    help(annotateIntro, slices.Concat(annotationVariables(), networkVariables()), exitDone, exitError, exitUsage, exitFailures, exitRefused, exitLocked, exitInterrupted),
 		Example: annotateExample,
 		Args:    arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -74,7 +79,9 @@ func runRegenerate(ctx context.Context, a *app, command string, opts regenerateO
 	report := a.newReport(command, "", opts.run.dryRun)
 	report.Target = target.BaseURL()
 	progress := a.progress(opts.output, log, command, "sequences")
-	cfg.Query = store.Query{From: from, To: to}
+	cfg.Query = store.Query{From: from, To: to, IDs: opts.sequences.ids}
+	cfg.SourceAPI = opts.sourceAPI.name
+	cfg.BriefPlan = !opts.output.json
 	cfg.Progress = progress.add
 	result, err := load.Regenerate(ctx, target, cfg)
 	progress.finish()

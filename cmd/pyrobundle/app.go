@@ -99,8 +99,11 @@ func flagVariable(flag string) string {
 	return "PYROBUNDLE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// fromEnvironment reports whether a flag may come from the environment: those that only print something may not.
-func fromEnvironment(flag *pflag.Flag) bool { return flag.Name != "help" && flag.Name != "version" }
+// fromEnvironment reports whether a flag may come from the environment. Those that only print something may not, nor may -o: one
+// variable would name a page, an image, an archive and two kinds of bundles, each written over the one before.
+func fromEnvironment(flag *pflag.Flag) bool {
+	return flag.Name != "help" && flag.Name != "version" && flag.Name != "output"
+}
 
 // flagsFromEnvironment sets the flags that the command line does not: --max-workers by PYROBUNDLE_MAX_WORKERS, and so on.
 func (a *app) flagsFromEnvironment(flags *pflag.FlagSet) (err error) {
@@ -111,7 +114,7 @@ func (a *app) flagsFromEnvironment(flags *pflag.FlagSet) (err error) {
 			return
 		}
 		if setErr := flags.Set(flag.Name, value); setErr != nil {
-			err = usagef("environment variable %s: %w", name, setErr)
+			err = usagef("environment variable %s: %w", name, refusedValue(setErr))
 		}
 	})
 	return err
@@ -139,6 +142,17 @@ func (a *app) print(format string, args ...any) error {
 		return fmt.Errorf("write to standard output: %w", err)
 	}
 	return nil
+}
+
+// onTerminal reports whether standard output is a terminal, which is no place for binary results.
+func (a *app) onTerminal() bool { return a.columns != nil }
+
+// counted is a number of things: 1 file, 2 files.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // logger writes to stderr, above progress bars, from the level that --loglevel names.

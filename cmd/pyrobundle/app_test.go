@@ -117,6 +117,16 @@ func TestWrongUsageExitsTwoWithOneLine(t *testing.T) {
 		{"bad time", []string{"fetch", "--retry-for", "soon"}, "want a time, such as 30s or 10m"},
 		{"bad list", []string{"fetch", "--sequence-list", "1,x"}, `"x" is none`},
 		{"bad subset", []string{"verify", "--read-data-subset", "8/7"}, "want part/parts, such as 1/7"},
+		{"empty bundle", []string{"load", "--bundle", ""}, "--bundle is empty: want the bundle's directory"},
+		{"empty day", []string{"fetch", "--date-from", ""}, "--date-from is empty: want YYYY-MM-DD"},
+		{"camera that is none", []string{"report", "--camera", "abc"}, "want a camera id, a number"},
+		{"organization that is none", []string{"inspect", "sequences", "--organization", "-1"}, "want an organization id, a number"},
+		{"neither true nor false", []string{"load", "--no-progress=maybe"}, `invalid argument "maybe" for --no-progress: want true or false (see`},
+		{"a part of the data", []string{"verify", "--read-data=1/3"}, "want true or false; --read-data-subset 1/3 reads a part"},
+		{"port that is none", []string{"fetch", "--date-from", "today", "--url-api-platform", "http://localhost:99999"}, "no usable port"},
+		{"manual without a place", []string{"manual"}, "manual needs --dir DIRECTORY"},
+		{"no shell of ours", []string{"completion", "tcsh"}, `invalid argument "tcsh" for completion: want bash, zsh, fish, powershell`},
+		{"image and JSON", []string{"inspect", "image", "key", "-o", "-", "--json"}, "--json and -o - both want standard output: name a file"},
 		{"login alone", []string{"serve", "--login", "me"}, "--login and --password-env belong together"},
 		{"open to the network without an account", []string{"serve", "--listen", "0.0.0.0:0"}, "set an account with --login and --password-env"},
 		{"no command", nil, "say which command to run"},
@@ -147,6 +157,10 @@ func TestFlagsComeFromTheEnvironmentToo(t *testing.T) {
 	if got := pyrobundle(t, env, "fetch", "--date-end", "2024-01-03"); strings.Contains(got.stderr, "is after") {
 		t.Errorf("the command line does not win: %+v", got)
 	}
+	if got := pyrobundle(t, map[string]string{"PYROBUNDLE_JSON": "maybe"}, "load"); got.stderr !=
+		"pyrobundle: environment variable PYROBUNDLE_JSON: invalid argument \"maybe\" for --json: want true or false\n" {
+		t.Errorf("neither true nor false: %+v", got)
+	}
 	env["PYROBUNDLE_MAX_WORKERS"] = "none"
 	if got := pyrobundle(t, env, "fetch"); got.code != exitUsage || !strings.Contains(got.stderr, "PYROBUNDLE_MAX_WORKERS: ") {
 		t.Errorf("a bad value: %+v, want wrong usage that names the variable", got)
@@ -160,6 +174,26 @@ func TestMissingUndoFileExitsOneBeforeAnybodyLogsIn(t *testing.T) {
 	}
 }
 
+// One variable for all -o would name a page, an image, an archive and two kinds of bundles.
+func TestOutputDoesNotComeFromTheEnvironment(t *testing.T) {
+	dir := t.TempDir()
+	env := map[string]string{"PYROBUNDLE_OUTPUT": dir + "/out"}
+	if got := pyrobundle(t, env, "merge", dir); got.code != exitUsage || !strings.Contains(got.stderr, "merge needs -o") {
+		t.Errorf("got %+v, want wrong usage", got)
+	}
+}
+
+func TestMissingBundleOfAnArgumentExitsOne(t *testing.T) {
+	none := t.TempDir() + "/none"
+	for _, args := range [][]string{{"diff", none, none}, {"merge", "-o", none + "2", none}} {
+		got := pyrobundle(t, nil, args...)
+		want := "pyrobundle: open bundle " + none + ": file does not exist; check its name, or fetch it first\n"
+		if got.code != exitError || got.stderr != want {
+			t.Errorf("%s: got %+v, want code 1 and %q", args[0], got, want)
+		}
+	}
+}
+
 func TestMissingBundleExitsOne(t *testing.T) {
 	for _, command := range []string{"verify", "digest", "inspect", "load", "serve"} {
 		t.Run(command, func(t *testing.T) {
@@ -168,5 +202,15 @@ func TestMissingBundleExitsOne(t *testing.T) {
 				t.Errorf("got %+v, want code 1 and what to do next", got)
 			}
 		})
+	}
+}
+
+func TestShellWord(t *testing.T) {
+	for path, want := range map[string]string{
+		"b/images": "b/images", "/srv/été.bundle": "/srv/été.bundle", "my bundle": "'my bundle'", "it's": `'it'\''s'`, "a$b": "'a$b'", "*": "'*'",
+	} {
+		if got := shellWord(path); got != want {
+			t.Errorf("shellWord(%q) = %s, want %s", path, got, want)
+		}
 	}
 }

@@ -58,7 +58,7 @@ func platformCredentials(env environment, accountsFile string, organizations boo
 func readAccounts(path string, log *slog.Logger) ([]platform.Account, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read accounts: %w", err)
+		return nil, fmt.Errorf("read accounts: %w; check --accounts", err)
 	}
 	warnIfReadable(path, log)
 	var passwords map[string]string

@@ -16,10 +16,20 @@ type dateFlags struct {
 	from, end dayFlag
 }
 
+// addFlags adds the range of a command that must have one.
 func (d *dateFlags) addFlags(flags *pflag.FlagSet, now func() time.Time) {
+	d.add(flags, now, "", "default today")
+}
+
+// addFilter adds the range of a command that takes all days where none are given.
+func (d *dateFlags) addFilter(flags *pflag.FlagSet, now func() time.Time) {
+	d.add(flags, now, "; default: from the beginning", "default: to the end")
+}
+
+func (d *dateFlags) add(flags *pflag.FlagSet, now func() time.Time, openFrom, openEnd string) {
 	d.from.now, d.end.now = now, now
-	flags.Var(&d.from, "date-from", "first UTC day: YYYY-MM-DD, today, yesterday, or -7d for seven days ago")
-	flags.Var(&d.end, "date-end", "last UTC day, included; default today")
+	flags.Var(&d.from, "date-from", "first UTC day: YYYY-MM-DD, today, yesterday, or -7d for seven days ago"+openFrom)
+	flags.Var(&d.end, "date-end", "last UTC day, included; "+openEnd)
 }
 
 // days returns the range of a command that must have one.

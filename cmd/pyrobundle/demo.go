@@ -126,7 +126,7 @@ func (d *demo) fetch(ctx context.Context, report *report) (err error) {
 		return err
 	}
 	account := serve.Account{Login: "demo", Password: "demo", Scope: "admin"}
-	server, err := listen(ctx, "127.0.0.1:0", serve.New(world, serve.Options{Accounts: []serve.Account{account}, Log: d.log}))
+	server, err := listen(ctx, "127.0.0.1:0", d.log, serve.New(world, serve.Options{Accounts: []serve.Account{account}, Log: d.log}))
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ const demoWorkers = 16 // the default of --max-workers
 
 // load replays the bundle into an annotation API in memory.
 func (d *demo) load(ctx context.Context, report *report) (err error) {
-	server, err := listen(ctx, "127.0.0.1:0", sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{Generation: d.opts.generation}))
+	server, err := listen(ctx, "127.0.0.1:0", d.log, sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{Generation: d.opts.generation}))
 	if err != nil {
 		return err
 	}

@@ -106,12 +106,12 @@ func diffKinds() []string { return []string{"organization", "camera", "sequence"
 
 func runDiff(ctx context.Context, a *app, opts diffOptions, pathA, pathB string) error {
 	started := a.now()
-	first, err := store.Open(pathA)
+	first, err := openNamed(pathA)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = first.Close() }() // opened for reading: nothing can be lost
-	second, err := store.Open(pathB)
+	second, err := openNamed(pathB)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func runDiff(ctx context.Context, a *app, opts diffOptions, pathA, pathB string)
 	}
 	switch {
 	case unreadable > 0:
-		return fmt.Errorf("compare bundles %s and %s: %w in %d places; verify --read-data says where", pathA, pathB, store.ErrCorrupt, unreadable)
+		return fmt.Errorf("compare bundles %s and %s: %w in %s; verify --read-data says where", pathA, pathB, store.ErrCorrupt, counted(unreadable, "place"))
 	case !sum.Equal:
 		return errDifferent
 	}

@@ -2,8 +2,21 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 )
+
+// interruptions are the signals that end a run in good order. SIGHUP is what a run gets whose session is lost, but one under
+// nohup, which ignores it, goes on.
+func interruptions() []os.Signal {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
+}
 
 // The exit codes of every command (DESIGN, promise 1).
 const (
@@ -35,7 +48,7 @@ func exitMeaning(code int) string {
 	case exitDamaged:
 		return "the bundle is damaged, foreign or of an unknown format"
 	case exitInterrupted:
-		return "interrupted (Ctrl-C, SIGTERM); what was done is reported and kept"
+		return "interrupted (Ctrl-C, SIGTERM, SIGHUP); what was done is reported and kept"
 	}
 	return ""
 }
@@ -68,7 +81,7 @@ type failuresError struct {
 func (e *failuresError) Error() string {
 	var parts []string
 	if e.failed > 0 {
-		parts = append(parts, fmt.Sprintf("%d failed (run %s again to try them again)", e.failed, e.command))
+		parts = append(parts, fmt.Sprintf("%d failed (run %s again to try them again, after what their lines ask for)", e.failed, e.command))
 	}
 	if e.incomplete > 0 {
 		parts = append(parts, fmt.Sprintf("%d incomplete", e.incomplete))

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -114,6 +116,7 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 		return err
 	}
 	report := a.newReport("fetch", opts.bundle.path, opts.run.dryRun)
+	report.limited = opts.fetch.rate.bytesPerSecond > 0
 	progress := a.progress(opts.output, log, "fetch", "sequences")
 	mirror.config.Progress = progress.add
 	result, err := mirror.run(ctx, accounts)
@@ -142,6 +145,16 @@ func beyondRepair(ctx context.Context, path string, err error) error {
 	if rescueErr != nil {
 		return errors.Join(err, rescueErr)
 	}
-	return fmt.Errorf("%w: beyond repair; its shards still hold %d whole images (%s), which tar -xf %s extracts; copy the bundle anew, or fetch the days into another --bundle",
-		err, rescued.Images, humanBytes(rescued.Bytes), filepath.Join(path, "images", "*.tar"))
+	return fmt.Errorf("%w: beyond repair; its shards still hold %d whole images (%s), to be extracted with: for f in %s; do tar -xf \"$f\"; done; copy the bundle anew, or fetch the days into another --bundle",
+		err, rescued.Images, humanBytes(rescued.Bytes), shellWord(filepath.Join(path, "images"))+"/*.tar")
+}
+
+// shellWord is a path as a shell takes it for one word.
+func shellWord(path string) string {
+	if !strings.ContainsFunc(path, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-+:@", r)
+	}) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

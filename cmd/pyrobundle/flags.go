@@ -66,12 +66,27 @@ func (c *choice[T]) list() []string {
 
 const defaultBundle = "pyronear.bundle"
 
-// bundleFlag is --bundle.
+// bundleFlag is --bundle. An empty name, as of a script's unset variable, is none: it would mean the directory at hand.
 type bundleFlag struct{ path string }
 
 func (b *bundleFlag) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&b.path, "bundle", defaultBundle, "the bundle's `directory`")
+	b.path = defaultBundle
+	flags.Var(b, "bundle", "the bundle's `directory`")
 }
+
+// Set accepts any name but an empty one.
+func (b *bundleFlag) Set(s string) error {
+	if s == "" {
+		return fmt.Errorf("want the bundle's directory")
+	}
+	b.path = s
+	return nil
+}
+
+func (b *bundleFlag) String() string { return b.path }
+
+// Type is the placeholder in help.
+func (b *bundleFlag) Type() string { return "directory" }
 
 // outputFlags are --loglevel, --json and --no-progress.
 type outputFlags struct {
@@ -283,3 +298,31 @@ func (l *sequenceList) String() string {
 
 // Type is the placeholder in help.
 func (l *sequenceList) Type() string { return "ids|file" }
+
+// idFlag is the id of a camera or an organization; 0 is any.
+type idFlag struct {
+	value *int64
+	kind  string
+}
+
+func newID(value *int64, kind string) *idFlag { return &idFlag{value: value, kind: kind} }
+
+// Set accepts ids, and 0.
+func (f *idFlag) Set(s string) error {
+	id, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || id < 0 {
+		return fmt.Errorf("want %s id, a number; inspect lists them", f.kind)
+	}
+	*f.value = id
+	return nil
+}
+
+func (f *idFlag) String() string {
+	if f.value == nil {
+		return "0"
+	}
+	return strconv.FormatInt(*f.value, 10)
+}
+
+// Type is the placeholder in help.
+func (f *idFlag) Type() string { return "id" }

@@ -14,7 +14,7 @@ func help(intro string, environment []variable, codes ...int) string {
 	var b strings.Builder
 	b.WriteString(strings.TrimSpace(intro))
 	b.WriteString("\n\nEnvironment:")
-	for _, v := range append(environment, variable{"PYROBUNDLE_<FLAG>", "each flag that is not given: PYROBUNDLE_NO_PROGRESS=1 for --no-progress"}) {
+	for _, v := range append(environment, variable{"PYROBUNDLE_<FLAG>", "each flag that is not given, but -o: PYROBUNDLE_NO_PROGRESS=1 for --no-progress"}) {
 		fmt.Fprintf(&b, "\n  %-51s  %s", v.names, v.use)
 	}
 	b.WriteString("\n\nExit codes:")

@@ -117,7 +117,7 @@ func valueFor(flag *pflag.Flag) (good, bad string) {
 	switch flag.Value.Type() {
 	case "bool":
 		return "true", "nonsense"
-	case "number", "int", "int64", "ids|file":
+	case "number", "id", "ids|file":
 		return "7", "nonsense"
 	case "time":
 		return "7s", "nonsense"
@@ -131,7 +131,7 @@ func valueFor(flag *pflag.Flag) (good, bad string) {
 		return "2024-01-07", "nonsense"
 	case "n/t":
 		return "1/7", "nonsense"
-	case "string":
+	case "string", "directory":
 		return "words", ""
 	}
 	return "", ""

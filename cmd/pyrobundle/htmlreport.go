@@ -28,9 +28,9 @@ type reportOptions struct {
 func (o *reportOptions) addFlags(flags *pflag.FlagSet, a *app) {
 	o.bundle.addFlags(flags)
 	flags.StringVarP(&o.file, "output", "o", "report.html", "`file` to write; - is standard output")
-	o.dates.addFlags(flags, a.now)
-	flags.Int64Var(&o.camera, "camera", 0, "only the camera of this `id`")
-	flags.Int64Var(&o.organization, "organization", 0, "only the organization of this `id`")
+	o.dates.addFilter(flags, a.now)
+	flags.Var(newID(&o.camera, "a camera"), "camera", "only the camera of this `id`")
+	flags.Var(newID(&o.organization, "an organization"), "organization", "only the organization of this `id`")
 	flags.Var(&o.sequences, "sequence", "only these sequences: ids separated by commas, or a file of them")
 	addThresholds(flags, &o.thresholds)
 	o.output.addFlags(flags)
@@ -63,17 +63,23 @@ func newReportCommand(a *app) *cobra.Command {
 
 // reportSummary is the JSON of report.
 type reportSummary struct {
-	Command     string  `json:"command"`
-	Bundle      string  `json:"bundle"`
-	File        string  `json:"file"`
-	Seconds     float64 `json:"seconds"`
-	Bytes       int64   `json:"bytes"` // of the file
-	Sequences   int64   `json:"sequences"`
-	Annotatable int64   `json:"annotatable"` // of which load would annotate
-	Clusters    int64   `json:"clusters"`
-	Frames      int64   `json:"frames"`
-	FramesShown int64   `json:"frames_shown"`
-	Damaged     int64   `json:"damaged"` // sequences and images that could not be read
+	Command     string    `json:"command"`
+	Bundle      string    `json:"bundle"`
+	File        string    `json:"file"`
+	Seconds     float64   `json:"seconds"`
+	Bytes       int64     `json:"bytes"` // of the file
+	Sequences   int64     `json:"sequences"`
+	Annotatable int64     `json:"annotatable"` // of which load would annotate
+	Clusters    int64     `json:"clusters"`
+	Frames      int64     `json:"frames"`
+	FramesShown int64     `json:"frames_shown"`
+	Damaged     int64     `json:"damaged"`  // sequences and images that could not be read
+	Problems    []problem `json:"problems"` // what was asked for by its id and is not there
+}
+
+// namesSome reports whether a camera, an organization or sequences were asked for by their ids.
+func (o *reportOptions) namesSome() bool {
+	return o.camera != 0 || o.organization != 0 || len(o.sequences.ids) > 0
 }
 
 func runReport(ctx context.Context, a *app, opts reportOptions) error {
@@ -91,9 +97,18 @@ func runReport(ctx context.Context, a *app, opts reportOptions) error {
 	}
 	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
 
+	query := store.Query{From: from, To: to, CameraID: opts.camera, OrganizationID: opts.organization, IDs: opts.sequences.ids}
+	selected, err := selectFrom(ctx, bundle, query)
+	switch {
+	case err != nil:
+		return fmt.Errorf("report on bundle %s: %w", opts.bundle.path, err)
+	case selected.sequences == 0 && !selected.damaged && opts.namesSome(): // a page of days without sequences says just that
+		return selected.nothing(opts.bundle.path)
+	}
+	a.sayAll(selected.lacking)
 	progress := a.progress(opts.output, a.logger(opts.output), "report", "sequences")
 	shown := htmlreport.Options{
-		Query:      store.Query{From: from, To: to, CameraID: opts.camera, OrganizationID: opts.organization, IDs: opts.sequences.ids},
+		Query:      query,
 		Thresholds: opts.thresholds,
 		Made:       started,
 		Progress:   progress.add,
@@ -111,7 +126,7 @@ func runReport(ctx context.Context, a *app, opts reportOptions) error {
 	summary := reportSummary{
 		Command: "report", Bundle: opts.bundle.path, File: opts.file, Seconds: seconds(a.now().Sub(started)), Bytes: result.Bytes,
 		Sequences: result.Sequences, Annotatable: result.Annotatable, Clusters: result.Clusters,
-		Frames: result.Frames, FramesShown: result.FramesShown, Damaged: result.Damaged,
+		Frames: result.Frames, FramesShown: result.FramesShown, Damaged: result.Damaged, Problems: append([]problem{}, selected.lacking...),
 	}
 	if err := a.printReportSummary(summary, opts.output.json); err != nil {
 		return err

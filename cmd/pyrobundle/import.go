@@ -42,7 +42,7 @@ func (o *importOptions) addFlags(flags *pflag.FlagSet, a *app) {
 	o.sourceAPI.addFlags(flags)
 	o.annotation.addFlags(flags)
 	o.replay.addFlags(flags)
-	flags.BoolVar(&o.skipPlatformFetch, "skip-platform-fetch", false, "annotate what the annotation API already has; the same as the annotate command")
+	flags.BoolVar(&o.skipPlatformFetch, "skip-platform-fetch", false, "annotate what the annotation API already has, as the annotate command does; flags of the platform and of the bundle have no effect then")
 	o.run.addFlags(flags)
 	o.output.addFlags(flags)
 }
@@ -64,10 +64,28 @@ func newImportCommand(a *app) *cobra.Command {
 		Long:    help(importIntro, slices.Concat(platformVariables(), annotationVariables(), networkVariables()), exitDone, exitError, exitUsage, exitFailures, exitRefused, exitLocked, exitDamaged, exitInterrupted),
 		Example: importExample,
 		Args:    arguments(cobra.NoArgs),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runImport(cmd.Context(), a, opts) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if opts.skipPlatformFetch {
+				if err := refuseWithoutFetch(cmd.Flags()); err != nil {
+					return err
+				}
+			}
+			return runImport(cmd.Context(), a, opts)
+		},
 	}
 	opts.addFlags(cmd.Flags(), a)
 	return cmd
+}
+
+// refuseWithoutFetch refuses flags that choose among what is fetched, or say how it is loaded: without a fetch they would choose
+// nothing, and more would be annotated than was meant. Flags that say where things are, or how fast, may stay.
+func refuseWithoutFetch(flags *pflag.FlagSet) error {
+	for _, name := range []string{"detections-limit", "detections-order-by", "detection-time", "max-sequences", "repair-foreign", "risk-score"} {
+		if flags.Changed(name) {
+			return usagef("--%s means nothing with --skip-platform-fetch, which annotates what the annotation API has, from all its detections: leave it out", name)
+		}
+	}
+	return nil
 }
 
 func runImport(ctx context.Context, a *app, opts importOptions) error {
@@ -76,7 +94,10 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 		return err
 	}
 	if opts.skipPlatformFetch {
-		return runRegenerate(ctx, a, "import", regenerateOptions{target: opts.target, annotation: opts.annotation, run: opts.run, output: opts.output}, from, to)
+		return runRegenerate(ctx, a, "import", regenerateOptions{
+			target: opts.target, sequences: opts.fetch.sequences, sourceAPI: opts.sourceAPI,
+			annotation: opts.annotation, run: opts.run, output: opts.output,
+		}, from, to)
 	}
 	log := a.logger(opts.output)
 	env, err := a.environment(opts.run.connect.envFile, log)
@@ -96,6 +117,7 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 	cfg := loadConfig(opts.annotation, opts.run, log)
 	cfg.DetectionTime, cfg.RepairForeign = opts.replay.detectionTime, opts.replay.repairForeign
 	cfg.Limit, cfg.Order = opts.limit, opts.fetch.order
+	cfg.BriefPlan = !opts.output.json
 	cfg.Query = store.Query{From: from, To: to, IDs: opts.fetch.sequences.ids}
 	mirror.config.From, mirror.config.To, mirror.config.Limit = from, to, opts.limit
 
@@ -114,6 +136,7 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 	run := importRun{app: a, opts: opts, mirror: mirror, accounts: accounts, target: target, load: cfg}
 	report := a.newReport("import", opts.bundle.path, opts.run.dryRun)
 	report.Source, report.Target = mirror.client.BaseURL, target.BaseURL()
+	report.limited = opts.fetch.rate.bytesPerSecond > 0
 	if opts.run.dryRun {
 		err = run.preview(ctx)
 	} else {

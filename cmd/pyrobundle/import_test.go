@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,7 +80,7 @@ func TestImportLoadsWhatADyingPlatformHasGiven(t *testing.T) {
 	if annotated == 0 || annotated >= 14 {
 		t.Errorf("%d sequences annotated, want some and not all:\n%s%s", annotated, got.stdout, got.stderr)
 	}
-	if !strings.Contains(got.stdout, "Processing completed!") {
+	if !strings.Contains(got.stdout, "Processing ended early!\nFinal Statistics:") {
 		t.Errorf("no report:\n%s%s", got.stdout, got.stderr)
 	}
 	if lines := strings.Count(got.stderr, "\n"); lines > 60 {
@@ -114,5 +115,63 @@ func TestImportLoadsWhatItCompletedOfOtherDays(t *testing.T) {
 	}
 	if loaded["2026-08-01"] == 0 || loaded["2026-08-02"] == 0 || len(loaded) != 2 {
 		t.Errorf("sequences loaded by day: %v, want those of the day that failed before, too", loaded)
+	}
+}
+
+// Without a fetch, import annotates the sequences that were chosen, and no others: with --existing overwrite it would replace
+// what people did on them.
+func TestImportWithoutFetchAnnotatesOnlyWhatIsChosen(t *testing.T) {
+	i := newImporting(t, func(http.ResponseWriter, *http.Request) bool { return false })
+	if got := i.run(t, "2026-08-01", "2026-08-05"); len(i.api.Annotations()) == 0 {
+		t.Fatalf("nothing was loaded: %+v", got)
+	}
+	chosen := i.api.Annotations()[0].SequenceID
+	var id int64
+	for _, s := range i.api.Sequences() {
+		if s.ID == chosen {
+			id = s.AlertAPIID
+		}
+	}
+	for _, a := range i.api.Annotations() {
+		i.api.EditAnnotation(a.ID, func(a *sandbox.AnnotationRow) { a.Unsure = true })
+	}
+	run := func(arguments ...string) outcome {
+		t.Helper()
+		return pyrobundle(t, nil, append(arguments, "--date-from", "2026-08-01", "--date-end", "2026-08-05",
+			"--url-api-annotation", i.target.URL, "--existing", "overwrite", "--no-predictions", "skip", "--json")...)
+	}
+	unsure := func() (n int) {
+		for _, a := range i.api.Annotations() {
+			if a.Unsure {
+				n++
+			}
+		}
+		return n
+	}
+	all := unsure()
+	for _, command := range [][]string{{"annotate"}, {"import", "--skip-platform-fetch"}} {
+		if got := run(append(command, "--source-api", "alert_wildfire")...); got.code != exitDone || !strings.Contains(got.stdout, `"sequences":{"total":0,`) {
+			t.Errorf("%s of another platform: %+v", command, got)
+		}
+	}
+	if unsure() != all {
+		t.Errorf("annotations of another platform's sequences were overwritten: %d of %d left", unsure(), all)
+	}
+	got := run("import", "--skip-platform-fetch", "--sequence-list", strconv.FormatInt(id, 10), "--source-api", "pyronear_french")
+	if got.code != exitDone || !strings.Contains(got.stdout, `"sequences":{"total":1,`) || unsure() != all-1 {
+		t.Errorf("%d of %d left, want all but one: %+v", unsure(), all, got)
+	}
+}
+
+// Flags that choose among what is fetched, or say how it is loaded, are not passed over in silence.
+func TestImportWithoutFetchRefusesFlagsOfTheFetch(t *testing.T) {
+	for _, flag := range []string{
+		"--max-sequences=1", "--risk-score=high", "--detections-limit=5", "--detections-order-by=desc", "--detection-time=recorded", "--repair-foreign",
+	} {
+		got := pyrobundle(t, nil, "import", "--skip-platform-fetch", "--date-from", "2026-08-01", flag)
+		name, _, _ := strings.Cut(flag, "=")
+		if got.code != exitUsage || !strings.Contains(got.stderr, name+" means nothing with --skip-platform-fetch") {
+			t.Errorf("%s: %+v", flag, got)
+		}
 	}
 }

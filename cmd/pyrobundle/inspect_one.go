@@ -33,8 +33,11 @@ func newInspectSequenceCommand(a *app) *cobra.Command {
 		}
 		return a.inspect(opts, func(bundle *store.Bundle) error {
 			record, err := bundle.Sequence(ctx, id)
-			if err != nil {
-				return fmt.Errorf("sequence %d: %w", id, err)
+			switch {
+			case errors.Is(err, store.ErrNotFound):
+				return fmt.Errorf("sequence %d: %w; inspect sequences lists them", id, store.ErrNotFound)
+			case err != nil: // it names the sequence
+				return err
 			}
 			return a.printSequence(record, opts.json)
 		})
@@ -92,13 +95,21 @@ func newInspectImageCommand(a *app) *cobra.Command {
 	var opts inspectOptions
 	var output string
 	cmd := inspectCommand(&opts, "image SHA|KEY", "Write one image of a bundle to a file", func(ctx context.Context, args []string) error {
-		if output == "" {
+		switch {
+		case output == "":
 			return usagef("inspect image needs -o FILE (- is standard output)")
+		case output == "-" && opts.json:
+			return usagef("--json and -o - both want standard output: name a file")
+		case output == "-" && a.onTerminal():
+			return usagef("-o - would write an image to the terminal: redirect it or name a file")
 		}
 		return a.inspect(opts, func(bundle *store.Bundle) error {
 			image, err := findImage(ctx, bundle, args[0])
-			if err != nil {
-				return fmt.Errorf("image %s: %w", args[0], err)
+			switch {
+			case errors.Is(err, store.ErrNotFound):
+				return fmt.Errorf("image %s: %w; inspect sequence ID lists those of a sequence", args[0], store.ErrNotFound)
+			case err != nil: // it names the image
+				return err
 			}
 			data, err := bundle.ReadImage(ctx, image.Hash)
 			if err != nil {

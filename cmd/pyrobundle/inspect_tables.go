@@ -78,6 +78,13 @@ func newInspectSequencesCommand(a *app) *cobra.Command {
 		}
 		query := store.Query{From: from, To: to, CameraID: camera, OrganizationID: organization}
 		return a.inspect(opts, func(bundle *store.Bundle) error {
+			if camera != 0 || organization != 0 {
+				selected, err := selectFrom(ctx, bundle, query)
+				if err != nil {
+					return err
+				}
+				a.sayAll(selected.lacking)
+			}
 			rows := mapRows(bundle.Summaries(ctx, query), func(s store.Summary) sequenceRow {
 				return sequenceRow{
 					ID: s.ID, StartedAt: s.StartedAt, CameraID: s.CameraID, OrganizationID: s.OrganizationID,
@@ -90,9 +97,9 @@ func newInspectSequencesCommand(a *app) *cobra.Command {
 			})
 		})
 	})
-	dates.addFlags(cmd.Flags(), a.now)
-	cmd.Flags().Int64Var(&camera, "camera", 0, "only the camera of this `id`")
-	cmd.Flags().Int64Var(&organization, "organization", 0, "only the organization of this `id`")
+	dates.addFilter(cmd.Flags(), a.now)
+	cmd.Flags().Var(newID(&camera, "a camera"), "camera", "only the camera of this `id`")
+	cmd.Flags().Var(newID(&organization, "an organization"), "organization", "only the organization of this `id`")
 	return cmd
 }
 

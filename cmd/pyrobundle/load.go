@@ -77,7 +77,7 @@ type loadOptions struct {
 func (o *loadOptions) addFlags(flags *pflag.FlagSet, a *app) {
 	o.bundle.addFlags(flags)
 	o.target.addFlags(flags)
-	o.dates.addFlags(flags, a.now)
+	o.dates.addFilter(flags, a.now)
 	flags.Var(&o.sequences, "sequence-list", "only these sequences: ids separated by commas, or a file of them")
 	flags.Var(newBounded(&o.limit, 0, 0), "detections-limit", "frames with boxes per sequence; 0 is all that the bundle has")
 	flags.Var(newChoice(&o.order, store.Ascending, store.Descending), "detections-order-by", "which end of a sequence the limit keeps")
@@ -140,13 +140,19 @@ func runLoad(ctx context.Context, a *app, opts loadOptions) error {
 	cfg.Query = store.Query{From: from, To: to, IDs: opts.sequences.ids}
 	cfg.Limit, cfg.Order = opts.limit, opts.order
 	cfg.DetectionTime, cfg.RepairForeign = opts.replay.detectionTime, opts.replay.repairForeign
+	cfg.BriefPlan = !opts.output.json
 
+	selected, err := selectFrom(ctx, bundle, cfg.Query)
+	if err != nil {
+		return fmt.Errorf("load bundle %s: %w", opts.bundle.path, err)
+	}
 	report := a.newReport("load", opts.bundle.path, opts.run.dryRun)
 	report.Source, report.Target = bundle.Source().URL, target.BaseURL()
 	progress := a.progress(opts.output, log, "load", "sequences")
-	cfg.Progress = countedSequences(progress, selectedBy(ctx, bundle, cfg.Query))
+	cfg.Progress = countedSequences(progress, selected.sequences)
 	result, err := load.Run(ctx, bundle, target, cfg)
 	progress.finish()
+	report.Problems = append(report.Problems, selected.lacking...)
 	report.Requests, report.Bytes = target.Requests(), target.BytesSent()
 	report.addLoad(result)
 	return a.publish(report, opts.output.json, opts.run.strict, err)
@@ -183,14 +189,31 @@ func dialTarget(ctx context.Context, flags targetFlags, connect connectFlags, en
 	})
 	switch {
 	case errors.Is(err, httpapi.ErrUnauthorized):
-		return nil, fmt.Errorf("log in to %s as %q: %w (check %sLOGIN and %sPASSWORD)", address, login, err,
-			annotationPrefix(address), annotationPrefix(address))
+		return nil, &refusedTarget{address: address, login: login, err: err}
 	case err != nil:
 		return nil, notReached("annotation API", address, "url-api-annotation", err)
 	}
 	log.Info("annotation API", "url", address, "generation", string(client.Generation()))
 	return client, nil
 }
+
+// refusedTarget is a login that the annotation API refused: in its own words, without the steps that led to it.
+type refusedTarget struct {
+	address, login string
+	err            error
+}
+
+func (e *refusedTarget) Error() string {
+	reason := e.err
+	var answer *httpapi.Error
+	if errors.As(e.err, &answer) {
+		reason = answer
+	}
+	prefix := annotationPrefix(e.address)
+	return fmt.Sprintf("log in to %s as %q: %v (check %sLOGIN and %sPASSWORD)", e.address, e.login, reason, prefix, prefix)
+}
+
+func (e *refusedTarget) Unwrap() error { return e.err }
 
 // loadConfig takes over the flags that every writer of annotations has.
 func loadConfig(flags annotationFlags, run runFlags, log *slog.Logger) load.Config {

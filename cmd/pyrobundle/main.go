@@ -8,10 +8,11 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"log"
 	"os"
 	"os/signal"
-	"syscall"
 	"time"
 
 	"pyrobundle/internal/httpapi"
@@ -20,7 +21,8 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	log.SetOutput(io.Discard) // net/http writes there what servers send unasked, an echoed token included
+	ctx, stop := signal.NotifyContext(context.Background(), interruptions()...)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 
 	app := newApp(os.Stdout, os.Stderr, os.LookupEnv, time.Now)

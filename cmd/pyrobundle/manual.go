@@ -37,11 +37,14 @@ func newManualCommand(*app) *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runManual(cmd.Root(), opts) },
 	}
 	cmd.Flags().Var(newChoice(&opts.format, "man", "markdown"), "format", "manual pages, or documents")
-	cmd.Flags().StringVar(&opts.dir, "dir", "man", "`directory` to write to")
+	cmd.Flags().StringVar(&opts.dir, "dir", "", "`directory` to write to; made where there is none")
 	return cmd
 }
 
 func runManual(root *cobra.Command, opts manualOptions) error {
+	if opts.dir == "" {
+		return usagef("manual needs --dir DIRECTORY, where its files go")
+	}
 	if err := os.MkdirAll(opts.dir, 0o755); err != nil { //nolint:gosec // documents are for everybody
 		return fmt.Errorf("write the manual: %w", err)
 	}

@@ -81,6 +81,11 @@ func runMerge(ctx context.Context, a *app, opts mergeOptions, from []string) err
 	if opts.into == "" {
 		return usagef("merge needs -o DIRECTORY, the bundle to merge into")
 	}
+	for _, path := range from {
+		if err := checkNamed(path); err != nil {
+			return err
+		}
+	}
 	started := a.now()
 	progress := a.progress(opts.output, a.logger(opts.output), "merge", "sequences")
 	result, ended := store.Merge(ctx, opts.into, from, store.MergeOptions{Progress: deltas(progress, "sequences")})

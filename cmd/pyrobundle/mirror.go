@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
 
 	"golang.org/x/time/rate"
 
@@ -45,6 +48,7 @@ func (a *app) newMirror(bundle bundleFlag, flags fetchFlags, source sourceAPIFla
 		accounts: credentials.accounts,
 		client: platform.Config{
 			BaseURL:   address,
+			Accounts:  flags.accounts,
 			Admin:     credentials.admin,
 			SourceAPI: source.name,
 			Transport: httpapi.NewTransport(),
@@ -87,8 +91,11 @@ func (m *mirror) open(ctx context.Context, accounts logins) (err error) {
 	m.writer, err = store.OpenWriter(ctx, m.bundle, store.WriteOptions{
 		Source: accounts.clients[0].Source(), Log: m.config.Log, Mend: m.repair,
 	})
-	if m.repair {
-		err = beyondRepair(ctx, m.bundle, err)
+	switch {
+	case errors.Is(err, store.ErrSource): // a served bundle's address has another port each time, unless --listen fixes it
+		return fmt.Errorf("%w; use another --bundle, or the address it was fetched from", err)
+	case m.repair:
+		return beyondRepair(ctx, m.bundle, err)
 	}
 	return err
 }
@@ -116,20 +123,43 @@ func (m *mirror) run(ctx context.Context, accounts logins) (sum mirrored, err er
 }
 
 // each runs one account after the other: the bundle has one writer, and the platform's limits are the host's, not the
-// account's.
+// account's. What was asked for is asked of all of them together: MaxSequences is shared, and a sequence is missing only
+// where no account shows it.
 func (m *mirror) each(ctx context.Context, accounts logins, sum *mirrored, run func(*platform.Client) (fetch.Result, error)) error {
+	unshown, ended := map[int64]int{}, 0
 	for i, client := range accounts.clients {
+		m.config.Taken = sum.Taken
 		result, err := run(client)
 		sum.join(result)
 		switch {
 		case err == nil:
+			ended++
+			for _, id := range result.Unshown {
+				unshown[id]++
+			}
 		case len(m.accounts) == 1, ctx.Err() != nil, !accountsOwn(err):
 			return err
 		default:
 			sum.Problems = append(sum.Problems, accountProblem(accounts.names[i], err))
 		}
 	}
+	var missing []store.Problem
+	for _, id := range slices.Sorted(maps.Keys(unshown)) {
+		if unshown[id] == ended {
+			missing = append(missing, unlisted(id))
+		}
+	}
+	sum.Problems = joinProblems(missing, sum.Problems) // what is on record of one says more
 	return nil
+}
+
+// unlisted is a sequence that was asked for and that no account showed. It is not put on record: other accounts, or other
+// days, may have it.
+func unlisted(id int64) store.Problem {
+	return store.Problem{
+		Class: store.Incomplete, Kind: "sequence", ID: strconv.FormatInt(id, 10), SequenceID: id,
+		Reason: "not in the listings of the days asked for",
+	}
 }
 
 // accountsOwn reports whether an error is one that another account may be spared.
@@ -253,9 +283,10 @@ func (s *mirrored) join(r fetch.Result) {
 	s.Images.Failed += r.Images.Failed
 	s.Images.Gone += r.Images.Gone
 	s.Images.Bytes += r.Images.Bytes
+	s.Taken += r.Taken
 	s.LeftOut += r.LeftOut
 	s.Gone += r.Gone
-	s.Unloadable = append(s.Unloadable, r.Unloadable...)
+	s.Unloadable = fetch.JoinUnloadable(s.Unloadable, r.Unloadable...)
 	s.Problems = joinProblems(s.Problems, r.Problems)
 	if r.Estimate != nil {
 		if s.Estimate == nil {

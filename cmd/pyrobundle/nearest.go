@@ -19,7 +19,25 @@ func flagError(cmd *cobra.Command, err error) error {
 			err = fmt.Errorf("%w, did you mean --%s?", err, near)
 		}
 	}
-	return &usageError{err: err, command: cmd.CommandPath()}
+	return &usageError{err: refusedValue(err), command: cmd.CommandPath()}
+}
+
+// refusedValue says in a user's words why a flag did not take a value: pflag's own name functions of Go.
+func refusedValue(err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	flag, value := invalid.GetFlag(), invalid.GetValue()
+	switch {
+	case flag.Value.Type() == "bool" && flag.Name == "read-data" && strings.Contains(value, "/"):
+		return fmt.Errorf("invalid argument %q for --%s: want true or false; --read-data-subset %s reads a part", value, flag.Name, value)
+	case flag.Value.Type() == "bool":
+		return fmt.Errorf("invalid argument %q for --%s: want true or false", value, flag.Name)
+	case value == "":
+		return fmt.Errorf("--%s is empty: %w", flag.Name, invalid.Unwrap())
+	}
+	return err
 }
 
 // nearestFlag finds the flag for a wrong one: --max-wokers, --max_workers, --MaxWorkers, -bundle.
@@ -48,6 +66,8 @@ func arguments(validate cobra.PositionalArgs) cobra.PositionalArgs {
 		switch {
 		case strings.HasPrefix(err.Error(), "unknown command"): // what cobra says where there must be no arguments
 			err = unexpected(cmd, args[0])
+		case len(cmd.ValidArgs) > 0 && len(args) == 1:
+			err = fmt.Errorf("invalid argument %q for %s: want %s", args[0], cmd.Name(), strings.Join(cmd.ValidArgs, ", "))
 		case strings.Contains(err.Error(), "arg(s)"): // too few, or too many
 			err = fmt.Errorf("got %d arguments, want \"%s\"", len(args), strings.TrimSuffix(cmd.UseLine(), " [flags]"))
 		}

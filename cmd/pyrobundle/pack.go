@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"pyrobundle/store"
 )
@@ -72,13 +71,13 @@ type packReport struct {
 
 func runPack(ctx context.Context, a *app, opts packOptions) error {
 	if opts.to == "-" {
-		switch file, isFile := a.stdout.(*os.File); {
+		switch {
 		case opts.split.bytes > 0:
 			return usagef("pack -o - writes one stream; --split-size needs a file")
 		case opts.output.json:
 			return usagef("pack -o - writes the archive to standard output; --json needs a file")
-		case isFile && term.IsTerminal(int(file.Fd())):
-			return usagef("pack -o - does not write to a terminal; pipe it somewhere")
+		case a.onTerminal():
+			return usagef("-o - would write an archive to the terminal: redirect it or name a file")
 		}
 	}
 	started := a.now()
@@ -177,7 +176,7 @@ func (a *app) printPacked(r packReport, asJSON bool) error {
 			return err
 		}
 	}
-	return a.print("packed: %s in %d files; check copies with: sha256sum -c %s.sha256\n", humanBytes(r.Bytes), len(r.Parts), filepath.Base(r.File))
+	return a.print("packed: %s in %s; check copies with: sha256sum -c %s.sha256\n", humanBytes(r.Bytes), counted(len(r.Parts), "file"), filepath.Base(r.File))
 }
 
 // byteSize is a number of bytes, at least 1000, written 4G, 500MB or 64MiB.

@@ -236,7 +236,7 @@ func TestTerminalIsCleanAfterCtrlC(t *testing.T) {
 	if code != exitInterrupted || strings.Contains(text, "[") || strings.Contains(text, "^C") {
 		t.Errorf("exit code %d, and the bar or the key's echo is still there:\n%s", code, text)
 	}
-	if !strings.HasSuffix(text, "\npyrobundle: interrupted; run it again to go on\n") || !strings.Contains(text, "Processing completed!\n") {
+	if !strings.HasSuffix(text, "\npyrobundle: interrupted; run it again to go on\n") || !strings.Contains(text, "Processing interrupted!\nFinal Statistics:\n") {
 		t.Errorf("the report of what was done is missing:\n%s", text)
 	}
 	if after, err := unix.IoctlGetTermios(int(p.device.Fd()), unix.TCGETS); err == nil && *after != *before {
@@ -312,5 +312,56 @@ func TestTerminalKeepsLogLinesAboveTheBar(t *testing.T) {
 		if strings.HasPrefix(line, "fetch [") {
 			t.Errorf("line %d is a bar that was left behind: %q", i, line)
 		}
+	}
+}
+
+// A session that is lost interrupts a run like Ctrl-C; under nohup, which ignores the signal, it goes on.
+func TestHangUpInterruptsUnlessItIsIgnored(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		program []string
+		code    int
+		heading string
+	}{
+		"a lost session": {[]string{"pyrobundle"}, exitInterrupted, "Processing interrupted!\n"},
+		"nohup":          {[]string{"sh", "-c", `trap "" HUP; exec pyrobundle "$@"`, "sh"}, exitDone, "Processing completed!\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, release := heldPlatform(t)
+			env := []string{
+				"PLATFORM_LOGIN=admin", "PLATFORM_PASSWORD=" + serve.DefaultPassword,
+				"PLATFORM_ADMIN_LOGIN=admin", "PLATFORM_ADMIN_PASSWORD=" + serve.DefaultPassword, "NO_PROXY=*",
+			}
+			args := append(test.program[1:], "fetch", "--url-api-platform", url, "--date-from", "2024-01-01", "--date-end", "2024-01-05")
+			p := startInTerminal(t, 80, env, test.program[0], args...)
+			p.await("a bar", func(text string) bool { return strings.Contains(text, "images 0/") })
+			if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+				t.Fatal(err)
+			}
+			if test.code == exitDone {
+				release()
+			}
+			code, text := p.end()
+			if code != test.code || !strings.Contains(text, test.heading) {
+				t.Errorf("exit code %d, want %d and %q", code, test.code, test.heading)
+			}
+		})
+	}
+}
+
+func TestTerminalGetsNoBinaryResults(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ args, want string }{
+		{"pack -o -", "pyrobundle: -o - would write an archive to the terminal: redirect it or name a file\n"},
+		{"inspect image key -o -", "pyrobundle: -o - would write an image to the terminal: redirect it or name a file\n"},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			t.Parallel()
+			code, text := startInTerminal(t, 300, nil, "pyrobundle", strings.Fields(test.args)...).end()
+			if code != exitUsage || text != test.want {
+				t.Errorf("exit code %d: %q, want %q", code, text, test.want)
+			}
+		})
 	}
 }

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 
+	"pyrobundle/fetch"
 	"pyrobundle/load"
 	"pyrobundle/store"
 )
@@ -34,6 +36,7 @@ type report struct {
 	BoxesLeft   int64             `json:"boxes_left_out,omitempty"`
 	UndoFile    string            `json:"undo_file,omitempty"`
 	Plan        []load.Planned    `json:"plan,omitempty"`
+	NotLoadable int64             `json:"not_loadable,omitempty"`
 	Unloadable  []problem         `json:"unloadable,omitempty"`
 	Kept        []problem         `json:"kept,omitempty"`
 	Drift       []problem         `json:"drift,omitempty"`
@@ -41,6 +44,8 @@ type report struct {
 	Error       string            `json:"error,omitempty"` // what ended the run early
 
 	started time.Time
+	ended   error  // what ended the run early
+	limited bool   // by --limit-rate, which the estimate's time follows
 	text    string // instead of a block
 }
 
@@ -116,8 +121,21 @@ func (r *report) addFetch(result mirrored) {
 	}
 	r.LeftOut = result.LeftOut
 	r.Gone = result.Gone
-	r.Unloadable = problems(result.Unloadable)
+	for _, u := range result.Unloadable {
+		r.addUnloadable(u)
+	}
 	r.Problems = append(r.Problems, problems(result.Problems)...)
+}
+
+// addUnloadable names some sequences for a reason, and says how many more there are.
+func (r *report) addUnloadable(u fetch.Unloadable) {
+	r.NotLoadable += u.Sequences
+	for _, id := range u.IDs {
+		r.Unloadable = append(r.Unloadable, problem{Kind: "sequence", ID: strconv.FormatInt(id, 10), SequenceID: id, Reason: u.Reason})
+	}
+	if more := u.Sequences - int64(len(u.IDs)); more > 0 {
+		r.Unloadable = append(r.Unloadable, problem{Kind: "sequence", Reason: fmt.Sprintf("%d more sequences: %s", more, u.Reason)})
+	}
 }
 
 // addLoad takes over what a load did. After addFetch, the sequences are those of the load: what could not even be fetched
@@ -139,12 +157,12 @@ func (r *report) addLoad(result load.Result) {
 // publish ends a run: the problems on stderr, the results on stdout, and the error that the exit code follows. It comes
 // also after an error or Ctrl-C: what was done counts.
 func (a *app) publish(r *report, asJSON, strict bool, ended error) error {
-	r.Seconds = seconds(a.now().Sub(r.started))
-	switch {
-	case errors.Is(ended, context.Canceled):
-		r.Error = "interrupted"
-	case ended != nil:
-		r.Error = ended.Error()
+	if errors.Is(ended, load.ErrTargetBusy) && r.Images == nil { // it has not begun, and no fetch came before it
+		return ended
+	}
+	r.Seconds, r.ended = seconds(a.now().Sub(r.started)), ended
+	if ended != nil {
+		r.Error = endOf(ended)
 	}
 	failed, incomplete := 0, 0
 	for _, p := range r.Problems {
@@ -176,11 +194,13 @@ func (a *app) publish(r *report, asJSON, strict bool, ended error) error {
 	return nil
 }
 
-func (p problem) line(label string) string {
+func (p problem) line(label string) string { return label + ": " + p.text() }
+
+func (p problem) text() string {
 	if p.ID == "" {
-		return label + ": " + p.Reason
+		return p.Reason
 	}
-	return label + ": " + store.Problem{Kind: p.Kind, ID: p.ID, SequenceID: p.SequenceID, Reason: p.Reason}.String()
+	return store.Problem{Kind: p.Kind, ID: p.ID, SequenceID: p.SequenceID, Reason: p.Reason}.String()
 }
 
 func (a *app) printReport(r *report, asJSON bool) error {
@@ -212,15 +232,26 @@ func (a *app) printReport(r *report, asJSON bool) error {
 	return a.print("%s", r.fetchBlock())
 }
 
+// heading is the ingestion guide's where the run came to its end. Scripts look for it, so no other run may say it.
+func (r *report) heading() string {
+	switch {
+	case r.ended == nil:
+		return "Processing completed!"
+	case errors.Is(r.ended, context.Canceled):
+		return "Processing interrupted!"
+	}
+	return "Processing ended early!"
+}
+
 // loadBlock is the ingestion guide's block, to the letter.
 func (r *report) loadBlock() string {
-	return fmt.Sprintf(`Processing completed!
+	return fmt.Sprintf(`%s
 Final Statistics:
   Total sequences: %d
   Successful sequences: %d
   Failed sequences: %d
   Annotations created: %d
-`, r.Sequences.Total, r.Sequences.Successful, r.Sequences.Failed, r.Annotations.Created)
+`, r.heading(), r.Sequences.Total, r.Sequences.Successful, r.Sequences.Failed, r.Annotations.Created)
 }
 
 // loadSummary says on one line what the guide's block has no place for.
@@ -240,13 +271,16 @@ func (r *report) loadSummary() string {
 	if r.UndoFile != "" {
 		line += "; replaced annotations are saved in " + r.UndoFile
 	}
+	if r.Estimate != nil {
+		line += "; estimated transfer: " + r.estimated()
+	}
 	return line
 }
 
 // fetchBlock is the same for a fetch.
 func (r *report) fetchBlock() string {
 	s, i := r.Sequences, r.Images
-	block := fmt.Sprintf(`Processing completed!
+	block := fmt.Sprintf(`%s
 Final Statistics:
   Total sequences: %d
   Successful sequences: %d
@@ -259,7 +293,7 @@ Final Statistics:
   Images reused: %d
   Images failed: %d
   Not loadable as they are: %d
-`, s.Total, s.Successful, s.Failed, s.New, s.Updated, s.Unchanged, i.Total, i.Downloaded, i.Reused, i.Failed, len(r.Unloadable))
+`, r.heading(), s.Total, s.Successful, s.Failed, s.New, s.Updated, s.Unchanged, i.Total, i.Downloaded, i.Reused, i.Failed, r.NotLoadable)
 	if i.Gone > 0 {
 		block += fmt.Sprintf("  Images gone from the platform: %d\n", i.Gone)
 	}
@@ -269,10 +303,21 @@ Final Statistics:
 	if r.LeftOut > 0 {
 		block += fmt.Sprintf("  Left out by --max-sequences: %d\n", r.LeftOut)
 	}
-	if e := r.Estimate; e != nil {
-		block += fmt.Sprintf("  Estimated transfer: %d images, %s, %s\n", e.Images, humanBytes(e.Bytes), time.Duration(e.Seconds*float64(time.Second)).Round(time.Second))
+	if r.Estimate != nil {
+		block += "  Estimated transfer: " + r.estimated() + "\n"
 	}
 	return block
+}
+
+// estimated is what a fetch would take. Nobody knows the link's bandwidth before it is used: without a limit the time is that
+// of the requests alone.
+func (r *report) estimated() string {
+	e, least := r.Estimate, "at least "
+	if r.limited {
+		least = ""
+	}
+	took := max(time.Duration(e.Seconds*float64(time.Second)).Round(time.Second), time.Second) // "at least 0s" would say nothing
+	return fmt.Sprintf("%d images, %s, %s%s", e.Images, humanBytes(e.Bytes), least, took)
 }
 
 // seconds rounds to milliseconds: more digits would pretend a precision that a run does not have.

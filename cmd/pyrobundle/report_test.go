@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -82,6 +84,64 @@ func TestIncompleteFailsOnlyWhenStrict(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The guide's heading is what scripts look for: no run may say it that did not come to its end.
+func TestOnlyARunThatEndedIsCompleted(t *testing.T) {
+	busy := fmt.Errorf("load into x: %w", load.ErrTargetBusy)
+	for _, test := range []struct {
+		name    string
+		ended   error
+		fetched bool
+		want    string // how stdout begins
+	}{
+		{"its end", nil, false, "Processing completed!\nFinal Statistics:\n"},
+		{"interrupted", fmt.Errorf("x: %w", context.Canceled), false, "Processing interrupted!\nFinal Statistics:\n"},
+		{"an error", errors.New("the disk is full"), false, "Processing ended early!\nFinal Statistics:\n"},
+		{"busy", busy, false, ""},
+		{"busy after a fetch", busy, true, "Processing ended early!\nFinal Statistics:\n"},
+	} {
+		for _, asJSON := range []bool{false, true} {
+			app, stdout, _ := reportTestApp()
+			report := app.newReport("load", "b", false)
+			if test.fetched {
+				report.addFetch(mirrored{})
+			}
+			report.addLoad(load.Result{})
+			if err := app.publish(report, asJSON, false, test.ended); !errors.Is(err, test.ended) {
+				t.Errorf("%s: error %v, want %v", test.name, err, test.ended)
+			}
+			switch got := stdout.String(); {
+			case test.want == "" && got != "":
+				t.Errorf("%s, JSON %t: got %q, want nothing", test.name, asJSON, got)
+			case asJSON && test.want != "" && strings.Contains(got, `"error"`) != (test.ended != nil):
+				t.Errorf("%s: got %s", test.name, got)
+			case !asJSON && !strings.HasPrefix(got, test.want):
+				t.Errorf("%s: got %q, want %q first", test.name, got, test.want)
+			}
+		}
+	}
+}
+
+// Without a limit nobody knows the bandwidth.
+func TestEstimateIsALowerBoundWithoutALimit(t *testing.T) {
+	for _, command := range []string{"fetch", "import"} {
+		for limited, want := range map[bool]string{false: "stimated transfer: 3 images, 750 kB, at least 4s\n", true: "stimated transfer: 3 images, 750 kB, 4s\n"} {
+			app, stdout, stderr := reportTestApp()
+			report := app.newReport(command, "b", true)
+			report.limited = limited
+			report.addFetch(mirrored{Result: fetch.Result{Estimate: &fetch.Estimate{Images: 3, Bytes: 750_000, Duration: 4 * time.Second}}})
+			if command == "import" {
+				report.addLoad(load.Result{})
+			}
+			if err := app.publish(report, false, false, nil); err != nil {
+				t.Fatal(err)
+			}
+			if got := stdout.String() + stderr.String(); !strings.Contains(got, want) {
+				t.Errorf("%s: got %q, want %q in it", command, got, want)
+			}
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -54,7 +55,7 @@ func annotationMux(o sandbox.AnnotationOptions) http.Handler {
 func serveUntilInterrupted(handler http.Handler) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	server, err := listen(ctx, "127.0.0.1:0", handler)
+	server, err := listen(ctx, "127.0.0.1:0", slog.New(slog.NewTextHandler(os.Stderr, nil)), handler)
 	if err != nil {
 		fatalf("%v", err)
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -65,20 +67,35 @@ func runServe(ctx context.Context, a *app, opts serveOptions) error {
 	}
 	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
 
-	platform, err := listen(ctx, opts.listen, serve.New(bundle, serve.Options{
-		Accounts:    accounts,
-		OldPlatform: opts.oldPlatform,
-		Now:         a.now,
-		Log:         a.logger(opts.output),
+	log := a.logger(opts.output)
+	platform, err := listen(ctx, opts.listen, log, serve.New(bundle, serve.Options{
+		Accounts:     accounts,
+		OldPlatform:  opts.oldPlatform,
+		LoopbackOnly: accounts == nil, // everybody knows the default ones
+		Now:          a.now,
+		Log:          log,
 	}))
 	if err != nil {
 		return err
 	}
-	if err := a.print("%s\n", platform.url); err != nil {
+	if err := a.printServed(platform.url, opts.output.json); err != nil {
 		return errors.Join(err, platform.close())
 	}
 	<-ctx.Done()
 	return platform.close()
+}
+
+// serveReport is the JSON of serve, printed when it can be asked.
+type serveReport struct {
+	Command string `json:"command"`
+	URL     string `json:"url"`
+}
+
+func (a *app) printServed(url string, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(a.stdout).Encode(serveReport{Command: "serve", URL: url})
+	}
+	return a.print("%s\n", url)
 }
 
 // serveAccounts returns the account of --login, or none for the default ones, which never leave this machine.
@@ -110,16 +127,19 @@ type listener struct {
 	failed chan error
 }
 
-// listen serves handler on address in the background.
-func listen(ctx context.Context, address string, handler http.Handler) (*listener, error) {
+// listen serves handler on address in the background. What goes wrong with a connection, or in the handler, is in the log:
+// the standard logger says nothing.
+func listen(ctx context.Context, address string, log *slog.Logger, handler http.Handler) (*listener, error) {
 	var config net.ListenConfig
 	socket, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", address, err)
 	}
 	l := &listener{
-		url:    "http://" + socket.Addr().String(),
-		server: &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second},
+		url: "http://" + socket.Addr().String(),
+		server: &http.Server{
+			Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		},
 		failed: make(chan error, 1),
 	}
 	go func() { l.failed <- l.server.Serve(socket) }()

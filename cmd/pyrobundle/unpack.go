@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -66,6 +69,9 @@ type unpackReport struct {
 }
 
 func runUnpack(ctx context.Context, a *app, opts unpackOptions, archive string, stdin io.Reader) error {
+	if err := checkArchive(archive); err != nil {
+		return err
+	}
 	started := a.now()
 	directory := opts.to
 	if directory == "" {
@@ -88,6 +94,23 @@ func runUnpack(ctx context.Context, a *app, opts unpackOptions, archive string, 
 		Command: "unpack", File: archive, Bundle: directory, Seconds: seconds(a.now().Sub(started)),
 		Bytes: result.Bytes, Members: result.Members, Kept: result.Kept, AlreadyThere: result.AlreadyThere,
 	}, opts.output.json)
+}
+
+// checkArchive says of an archive that is not there, and of which no part is, what to do next.
+func checkArchive(path string) error {
+	if path == "-" {
+		return nil
+	}
+	parts, err := filepath.Glob(globbed(partNumber.ReplaceAllString(path, "")) + ".[0-9][0-9][0-9]*")
+	if _, statErr := os.Stat(path); err == nil && len(parts) == 0 && errors.Is(statErr, fs.ErrNotExist) {
+		return fmt.Errorf("unpack %s: %w; name the file that pack wrote, the first of its parts, or - for standard input", path, fs.ErrNotExist)
+	}
+	return nil // what else is wrong with it, unpacking says
+}
+
+// globbed is a path that a pattern takes as it is.
+func globbed(path string) string {
+	return regexp.MustCompile(`[*?\[\\]`).ReplaceAllString(path, `\$0`)
 }
 
 var partNumber = regexp.MustCompile(`\.[0-9]{3,6}$`)

@@ -88,7 +88,7 @@ func runVerify(ctx context.Context, a *app, opts verifyOptions) error {
 		return err
 	}
 	if n := len(found.Findings); n > 0 {
-		return fmt.Errorf("verify bundle %s: %w in %d places; fetch --repair fetches again what it can", opts.bundle.path, store.ErrCorrupt, n)
+		return fmt.Errorf("verify bundle %s: %w in %s; fetch --repair fetches again what it can", opts.bundle.path, store.ErrCorrupt, counted(n, "place"))
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ type Account struct{ Login, Password string }
 type Config struct {
 	BaseURL   string
 	Account   Account
+	Accounts  string  // file that Account is from, named where it is refused; empty: from the environment
 	Admin     Account // for organization names; zero: none
 	SourceAPI string  // overrides what Source finds out; empty: found out
 	Transport http.RoundTripper
@@ -55,7 +56,7 @@ const ScopeAdmin = "admin"
 
 // Dial logs in (httpapi.ErrUnauthorized when refused) and asks who the caller is, both accounts at once.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
-	c := &Client{api: newAPI(cfg, cfg.Account, "PLATFORM_LOGIN and PLATFORM_PASSWORD")}
+	c := &Client{api: newAPI(cfg, cfg.Account, cmp.Or(cfg.Accounts, "PLATFORM_LOGIN and PLATFORM_PASSWORD"))}
 	var header http.Header
 	var userErr, adminErr error
 	var both sync.WaitGroup
@@ -66,23 +67,24 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	both.Wait()
 	if err := cmp.Or(userErr, adminErr); err != nil {
+		c.Close()
 		return nil, dialError(cfg, err)
 	}
 	c.source = store.Source{URL: httpapi.Redact(cfg.BaseURL), API: sourceAPI(cfg, header)}
 	return c, nil
 }
 
-func newAPI(cfg Config, account Account, variables string) *httpapi.Client {
+func newAPI(cfg Config, account Account, from string) *httpapi.Client {
 	return httpapi.New(httpapi.Config{
 		Name:      "platform",
 		BaseURL:   cfg.BaseURL,
-		Login:     login(cfg.BaseURL, account, variables),
+		Login:     login(cfg.BaseURL, account, from),
 		Transport: cfg.Transport,
 		Retry:     cfg.Retry,
 		Log:       cfg.Log,
 		Rate:      cfg.Rate,
 		UserAgent: cfg.UserAgent,
-		Secrets:   []string{account.Password},
+		Secrets:   []string{cfg.Account.Password, cfg.Admin.Password}, // a server may tell one account of the other
 	})
 }
 

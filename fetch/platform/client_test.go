@@ -4,11 +4,14 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -263,6 +266,80 @@ func TestTokenStaysWithTheAPIWhenImagesAreOnItsHost(t *testing.T) {
 	}
 	if _, err := client.Image(t.Context(), base.JoinPath("storage", "x.jpg").String()+"?Signature=1", 100); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestImageURLThatIsTheToken: what the platform names as an image may be made of what we sent it. The error goes into the
+// bundle, so the token must not be in it.
+func TestImageURLThatIsTheToken(t *testing.T) {
+	const token = "opaqueCANARY0123"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/api/v1/login/creds":
+			_, _ = w.Write([]byte(`{"access_token":"` + token + `"}`))
+		case "/api/v1/login/validate":
+			_, _ = w.Write([]byte(`{"scopes":["user"],"organization_id":2}`))
+		default:
+			_, _ = w.Write([]byte(`{"url":"` + strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") + `"}`))
+		}
+	}))
+	defer server.Close()
+	client, err := Dial(t.Context(), Config{BaseURL: server.URL, Account: Account{Login: "a", Password: "b"}, Retry: quick()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	given, err := client.ImageURL(t.Context(), 1)
+	if err != nil || given != token {
+		t.Fatalf("%q, %v", given, err)
+	}
+	for _, presigned := range []string{given, "s3.example/x?" + given, "/b/" + given, "ftp://h/" + given, "ftp://" + given + "/x"} {
+		_, err := client.Image(t.Context(), presigned, 1000)
+		if !errors.Is(err, httpapi.ErrHostRefused) || strings.Contains(err.Error(), "CANARY") {
+			t.Errorf("%s: %v", presigned, err)
+		}
+	}
+}
+
+// TestDialThatFailsLeavesNothing, of neither account, and shows neither's password to the other's server.
+func TestDialThatFailsLeavesNothing(t *testing.T) {
+	const user, admin = "CANARY user", "CANARY & admin"
+	var mu sync.Mutex
+	open := map[net.Conn]bool{}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/v1/login/creds" {
+			_, _ = w.Write([]byte(`{"access_token":"t"}`))
+			return
+		}
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = fmt.Fprintf(w, "accounts %q and %q", user, admin)
+	}))
+	server.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+		mu.Lock()
+		defer mu.Unlock()
+		if open[conn] = true; state == http.StateClosed {
+			delete(open, conn)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	_, err := Dial(t.Context(), Config{
+		BaseURL: server.URL, Account: Account{Login: "a", Password: user}, Admin: Account{Login: "b", Password: admin}, Retry: quick(),
+		Transport: httpapi.NewTransport(),
+	})
+	if err == nil || strings.Contains(err.Error(), "CANARY") || !strings.HasSuffix(err.Error(), `accounts "***" and "***"`) {
+		t.Errorf("got %v", err)
+	}
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) { // until the server has seen the end of the last
+		mu.Lock()
+		left := len(open)
+		mu.Unlock()
+		if left == 0 {
+			break
+		}
+		if time.Since(begun) > 3*time.Second { // they are kept for 4
+			t.Fatalf("%d connections are left", left)
+		}
 	}
 }
 

@@ -41,7 +41,7 @@ func (c *Client) ImageURL(ctx context.Context, detectionID int64) (string, error
 // the storage refuses.
 func (c *Client) Image(ctx context.Context, presigned string, limit int64) ([]byte, error) {
 	if u, err := url.Parse(presigned); err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("download an image: the platform names %s: %w", httpapi.Redact(presigned), httpapi.ErrHostRefused)
+		return nil, fmt.Errorf("download an image: the platform names %s: %w", c.api.Redact(presigned), httpapi.ErrHostRefused)
 	}
 	data, _, err := c.api.Bytes(ctx, httpapi.Request{Method: http.MethodGet, Path: presigned, NoAuth: true, MaxBytes: limit})
 	switch status := httpapi.Status(err); status {

@@ -69,7 +69,10 @@ func (c *Client) Organizations(ctx context.Context) (Page[store.Organization], e
 		return Page[store.Organization]{}, ErrNoAdmin
 	}
 	page, err := list(ctx, c.admin, "/api/v1/organizations/", nil, store.ParseOrganization)
-	if err != nil {
+	switch {
+	case httpapi.Status(err) == http.StatusForbidden:
+		return page, fmt.Errorf("list organizations: %w; check that PLATFORM_ADMIN_LOGIN is an administrator", err)
+	case err != nil:
 		return page, fmt.Errorf("list organizations: %w", err)
 	}
 	return page, nil
@@ -129,8 +132,8 @@ func parseDetection(doc json.RawMessage) (Detection, error) {
 	if err != nil {
 		return Detection{}, err
 	}
-	if detection.BucketKey == "" {
-		return Detection{}, fmt.Errorf("parse detection %d: no bucket_key", detection.ID)
+	if err := store.CheckKey(detection.BucketKey); err != nil {
+		return Detection{}, fmt.Errorf("parse detection %d: %w", detection.ID, err)
 	}
 	var presigned struct {
 		URL *string `json:"url"`

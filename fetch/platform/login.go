@@ -12,8 +12,9 @@ import (
 	"pyrobundle/internal/httpapi"
 )
 
-// login is POST /login/creds, an OAuth2 password form (contract A.1). variables are named when the platform refuses.
-func login(baseURL string, account Account, variables string) func(context.Context, *httpapi.Client) (string, error) {
+// login is POST /login/creds, an OAuth2 password form (contract A.1). from is named when the platform refuses: the
+// variables, or the file, that the account is from.
+func login(baseURL string, account Account, from string) func(context.Context, *httpapi.Client) (string, error) {
 	form := url.Values{"username": {account.Login}, "password": {account.Password}}.Encode()
 	return func(ctx context.Context, api *httpapi.Client) (string, error) {
 		var answer struct {
@@ -31,7 +32,7 @@ func login(baseURL string, account Account, variables string) func(context.Conte
 		}, &answer)
 		switch status := httpapi.Status(err); {
 		case status == http.StatusUnauthorized || status == http.StatusForbidden:
-			return "", &refusedLogin{baseURL: baseURL, login: account.Login, variables: variables, err: err}
+			return "", &refusedLogin{baseURL: baseURL, login: account.Login, from: from, err: err}
 		case err != nil:
 			return "", err
 		case answer.AccessToken == "":
@@ -43,8 +44,8 @@ func login(baseURL string, account Account, variables string) func(context.Conte
 
 // refusedLogin is a login that the platform refused; it is httpapi.ErrUnauthorized. Its text says what to check.
 type refusedLogin struct {
-	baseURL, login, variables string
-	err                       error
+	baseURL, login, from string
+	err                  error
 }
 
 func (e *refusedLogin) Error() string {
@@ -53,7 +54,7 @@ func (e *refusedLogin) Error() string {
 	if errors.As(e.err, &answer) {
 		reason = strings.TrimSpace(fmt.Sprintf("%d %s", answer.Status, answer.Detail))
 	}
-	return fmt.Sprintf("log in to %s as %q: %s (check %s)", httpapi.Redact(e.baseURL), e.login, reason, e.variables)
+	return fmt.Sprintf("log in to %s as %q: %s (check %s)", httpapi.Redact(e.baseURL), e.login, reason, e.from)
 }
 
 func (e *refusedLogin) Unwrap() []error { return []error{httpapi.ErrUnauthorized, e.err} }

@@ -101,14 +101,17 @@ func Write(ctx context.Context, w io.Writer, bundle Bundle, o Options) (Result, 
 
 // Save writes the page to a file, all of it or nothing: a run that fails or is interrupted leaves what was there.
 func Save(ctx context.Context, path string, bundle Bundle, o Options) (result Result, err error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return Result{}, fmt.Errorf("write %s: it is no regular file", path)
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch info, err := os.Stat(path); {
+	case err == nil && info.IsDir():
+		return Result{}, fmt.Errorf("write %s: it is a directory; name a file, such as %s", path, filepath.Join(path, "report.html"))
+	case err == nil && !info.Mode().IsRegular():
+		return Result{}, fmt.Errorf("write %s: it is no regular file; name another", path)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return Result{}, fmt.Errorf("write %s: %w", path, err)
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), ".report-*.html")
 	if err != nil {
-		return Result{}, fmt.Errorf("write %s: %w", path, err)
+		return Result{}, cannotWrite(path, err)
 	}
 	defer func() {
 		if err != nil {
@@ -126,6 +129,20 @@ func Save(ctx context.Context, path string, bundle Bundle, o Options) (result Re
 		return result, fmt.Errorf("write %s: %w", path, err)
 	}
 	return result, nil
+}
+
+// cannotWrite says why there can be no file at path. Why there can be no temporary one beside it is why, and its name means
+// nothing to anybody.
+func cannotWrite(path string, err error) error {
+	var failed *fs.PathError
+	if errors.As(err, &failed) {
+		err = failed.Err
+	}
+	next := "name another file"
+	if errors.Is(err, fs.ErrNotExist) {
+		next = "make the directory first, or " + next
+	}
+	return fmt.Errorf("write %s: %w; %s", path, err, next)
 }
 
 type countingWriter struct {
