@@ -523,6 +523,9 @@ func TestImagesFromForbiddenAddressesAreNotAskedFor(t *testing.T) {
 			if listed[101] == "" || listed[102] == "" {
 				t.Errorf("the images are missing, and the report does not say so\n%s", e)
 			}
+			if !strings.Contains(e.stdout+e.stderr, "address refused") {
+				t.Errorf("it does not say that it has not asked\n%s", e)
+			}
 		})
 	}
 }

@@ -2,9 +2,11 @@ package torture
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -267,6 +269,16 @@ func TestADeadServerEndsTheRunInBoundedTimeWithOneMessage(t *testing.T) {
 		if n := strings.Count(e.stderr, "not answer"); n > 3 { // one message; sequences cut short at that moment may name it
 			t.Errorf("the dead server is mentioned %d times\n%s", n, e)
 		}
+		reasons := map[string]bool{}
+		for line := range strings.Lines(e.stderr) {
+			if rest, ok := strings.CutPrefix(line, "failed: sequence "); ok {
+				_, reason, _ := strings.Cut(rest, ": ")
+				reasons[reason] = true
+			}
+		}
+		if len(reasons) > 2 { // two requests give up, each for all that waits for it, before the third finds that it is not they
+			t.Errorf("%d requests failed on their own\n%s", len(reasons), e)
+		}
 	}
 	t.Run("platform", func(t *testing.T) {
 		t.Parallel()
@@ -290,6 +302,31 @@ func TestADeadServerEndsTheRunInBoundedTimeWithOneMessage(t *testing.T) {
 			s.expectLoaded(generation)
 		})
 	}
+	// A gateway before it lives, and answers for it.
+	t.Run("platform behind a gateway", func(t *testing.T) {
+		t.Parallel()
+		s := newStage(t)
+		var dead gateway
+		s.servePlatform(faultproxy.Plan{}, after(20, dead.close), dead.wrap)
+		check(t, s.expect(s.run(s.fetchArgs("--retry-for", "2s")...), exitError))
+		s.verify()
+		dead.open()
+		s.expect(s.run(s.fetchArgs()...), exitDone)
+		s.expectWhole()
+	})
+	for _, generation := range generations {
+		t.Run("target behind a gateway "+generation, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			s.bundle = world
+			var dead gateway
+			s.serveTarget(sandbox.AnnotationOptions{Generation: generation}, faultproxy.Plan{}, after(60, dead.close), dead.wrap)
+			check(t, s.expect(s.run(s.loadArgs("--retry-for", "2s")...), exitError))
+			dead.open()
+			s.expect(s.run(s.loadArgs()...), exitDone)
+			s.expectLoaded(generation)
+		})
+	}
 	t.Run("from the beginning", func(t *testing.T) {
 		t.Parallel()
 		s := newStage(t)
@@ -300,6 +337,25 @@ func TestADeadServerEndsTheRunInBoundedTimeWithOneMessage(t *testing.T) {
 		check(t, s.expect(s.run(s.fetchArgs("--retry-for", "2s")...), exitError))
 		s.bundle = world
 		check(t, s.expect(s.run(s.loadArgs("--retry-for", "2s")...), exitError))
+	})
+}
+
+// gateway answers 502 while it is closed: the server behind it is dead.
+type gateway struct{ closed atomic.Bool }
+
+func (g *gateway) close() { g.closed.Store(true) }
+func (g *gateway) open()  { g.closed.Store(false) }
+
+func (g *gateway) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !g.closed.Load() {
+			next.ServeHTTP(w, r)
+			return
+		}
+		_, _ = io.Copy(io.Discard, r.Body) // else the client may meet a connection that closes while it writes
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(http.StatusBadGateway)
+		_, _ = io.WriteString(w, "<html><head><title>502 Bad Gateway</title></head></html>")
 	})
 }
 

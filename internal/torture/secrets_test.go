@@ -3,6 +3,7 @@ package torture
 import (
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"io/fs"
 	"net/http"
@@ -46,23 +47,28 @@ var (
 )
 
 // watch stands before an API: it plants canaries in its documents, notes the secrets that it gives, and answers every
-// ninth request with an error that repeats everything that was sent, as careless servers do.
+// ninth request, and the first login, with an error that repeats everything that was sent, as careless servers do.
 func (c *canaries) watch(next http.Handler) http.Handler {
-	var requests int
+	var requests, logins int
 	var mu sync.Mutex
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		requests++
 		number := requests
+		login := r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/login")
+		if login {
+			logins++
+		}
+		first := login && logins == 1
 		mu.Unlock()
 		if token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); token != "" {
 			c.add(token, "a token")
 		}
-		if number%9 == 0 {
+		if number%9 == 0 || first {
 			body, _ := io.ReadAll(io.LimitReader(r.Body, 2000)) // of a test's own request
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader([]int{http.StatusInternalServerError, http.StatusServiceUnavailable}[number%2])
-			detail := fmt.Sprintf("token=%s for %s with %q from %v", r.Header.Get("Authorization"), r.URL, body, r.Header)
+			detail := inManySpellings(body) + fmt.Sprintf("token=%s for %s with %q from %v", r.Header.Get("Authorization"), r.URL, body, r.Header)
 			text, _ := json.Marshal(map[string]string{"detail": detail}) // of strings
 			_, _ = w.Write(text)
 			return
@@ -90,6 +96,17 @@ func (c *canaries) watch(next http.Handler) http.Handler {
 		w.WriteHeader(recorded.Code)
 		_, _ = io.WriteString(w, text)
 	})
+}
+
+// inManySpellings are the values of a form, as servers in other languages write them; no name gives them away.
+func inManySpellings(form []byte) string {
+	values, err := url.ParseQuery(string(form))
+	if err != nil {
+		return ""
+	}
+	value := values.Get("password")
+	inJSON, _ := json.Marshal(value) // of a string
+	return fmt.Sprintf("%s %+q %s %s ", inJSON, value, html.EscapeString(value), strings.ToLower(url.PathEscape(value)))
 }
 
 // plant adds to documents what real ones have, or may have one day.
@@ -223,7 +240,7 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 			t.Parallel()
 			var c canaries
 			platformPassword := c.add(`CANARYplatform p/w?&%"'1é`, "the platform's password")
-			annotationPassword := c.add(`CANARYannotation+pw\2`, "the annotation API's password")
+			annotationPassword := c.add(`CANARYannotation & <pw>, é\2`, "the annotation API's password")
 			s := newStage(t)
 			faults := badNetwork(5)
 			faults.Rate = 0.1
@@ -277,6 +294,39 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 	}
 }
 
+// TestAnswersLongerThanTheySay: what follows an answer, net/http writes to the standard logger, which is stderr unless
+// somebody says otherwise: "Unsolicited response received on idle HTTP channel starting with …".
+func TestAnswersLongerThanTheySay(t *testing.T) {
+	t.Parallel()
+	var c canaries
+	s := newStage(t)
+	s.servePlatform(faultproxy.Plan{}, func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasSuffix(r.URL.Path, "/fromdate") {
+				next.ServeHTTP(w, r)
+				return
+			}
+			c.add(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), "a token")
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = conn.Close() }()
+			_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n[]CANARY %s", r.Header.Get("Authorization"))
+			_, _ = conn.Read(make([]byte, 1)) // until the client hangs up
+		})
+	})
+	for _, level := range []string{"error", "debug"} {
+		e := s.expect(s.run(s.fetchArgs("--loglevel", level)...), exitDone)
+		c.expectNone(t, "stdout", e.stdout)
+		c.expectNone(t, "stderr", e.stderr)
+		if strings.Contains(e.stderr, "Unsolicited") {
+			t.Errorf("net/http speaks for itself\n%s", e)
+		}
+	}
+}
+
 // TestMistypedSecretsAreNotRepeated: in addresses, env files, accounts, proxies, and by servers that refuse them.
 func TestMistypedSecretsAreNotRepeated(t *testing.T) {
 	t.Parallel()
@@ -299,6 +349,9 @@ func TestMistypedSecretsAreNotRepeated(t *testing.T) {
 		{append(s.loadArgs(), "--bundle", world), "LOCAL_ANNOTATION_PASSWORD=" + wrong, exitRefused},
 		{s.fetchArgs("--url-api-platform", "http://jo:CANARYuserinfo@"+host), "", exitUsage},
 		{s.fetchArgs("--url-api-platform", "http://jo:CANARY/user@"+host), "", exitUsage},
+		{s.fetchArgs("--url-api-platform", "http://jo:12345/CANARY@"+host), "", exitUsage},
+		{s.fetchArgs("--url-api-platform", "http://jo:12345#CANARY@"+host), "", exitUsage},
+		{append(s.loadArgs(), "--bundle", world, "--url-api-annotation", "http://jo:12345?CANARY@"+host), "", exitUsage},
 		{s.fetchArgs("--url-api-platform", s.platform.URL+"?token=CANARYquery"), "", -2},
 		{append(s.loadArgs(), "--bundle", world, "--url-api-annotation", "http://jo:CANARYuserinfo@"+host), "", exitUsage},
 		{s.fetchArgs("--env-file", filepath.Join(s.home, "broken.env")), "", -2},

@@ -101,6 +101,7 @@ func TestASignalStopsWithinASecondAtAConsistentPoint(t *testing.T) {
 					if requests > 10 {
 						check(t, e, took)
 					}
+					s.until(func() bool { return proxy.UnderWay() == 0 }) // what the target still does, nobody can know a moment later
 					s.expectOnce()
 					proxy.Heal()
 					s.expect(s.run(s.loadArgs()...), exitDone)
