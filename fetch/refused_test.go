@@ -1,7 +1,6 @@
 package fetch_test
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -132,8 +131,8 @@ func TestProblemOfAnImageIsRecordedWhateverItsKey(t *testing.T) {
 			cfg.RetryIncomplete = true
 			wantNoProblems(t, b.fetch(cfg))
 			b.read(func(opened *store.Bundle) {
-				for problem := range opened.Problems(t.Context()) {
-					t.Error(fmt.Sprint("still on record: ", problem))
+				for problem, err := range opened.Problems(t.Context()) {
+					t.Errorf("still on record: %v, %v", problem, err)
 				}
 			})
 		})

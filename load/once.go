@@ -50,8 +50,8 @@ func once[T any](r *run, write func() (T, error), look func(refused bool) (*T, e
 			seen, lookErr = look(refused)
 		}
 		switch {
-		case lookErr != nil: // the write's error is told, not wrapped: its status is not resolved
-			return value, how, fmt.Errorf("%s; whether it is there is not known: %w", err, lookErr)
+		case lookErr != nil:
+			return value, how, fmt.Errorf("%s; whether it is there is not known: %w", err, lookErr) //nolint:errorlint // told, not wrapped: its status is not resolved
 		case seen != nil:
 			return *seen, how, nil
 		case refused || attempt == writeAttempts:

@@ -116,14 +116,15 @@ func spelling(secret string) string {
 		return regexp.QuoteMeta(string([]rune(secret))) // a byte that is no UTF-8 would be no pattern
 	}
 	var b strings.Builder
-	for i, width := 0, 0; i < len(secret); i += width {
-		var r rune
-		r, width = utf8.DecodeRuneInString(secret[i:])
+	for i := 0; i < len(secret); {
+		r, width := utf8.DecodeRuneInString(secret[i:])
+		bytes := secret[i : i+width]
+		i += width
 		if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-._~", r)) {
 			b.WriteString(regexp.QuoteMeta(string(r))) // nobody escapes these
 			continue
 		}
-		b.WriteString(`(?i:` + backslash + `*(?:` + strings.Join(escapes(r, secret[i:i+width]), `|`) + `))`)
+		b.WriteString(`(?i:` + backslash + `*(?:` + strings.Join(escapes(r, bytes), `|`) + `))`)
 	}
 	return b.String()
 }
