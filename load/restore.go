@@ -18,24 +18,62 @@ import (
 // maxUndoLine bounds one line of an undo file, in bytes; the API's annotations are some kilobytes.
 const maxUndoLine = 64 << 20
 
+// ErrNotUndo is returned for a file in which no run has saved annotations.
+var ErrNotUndo = errors.New("no undo file of pyrobundle")
+
+// Undo is what an undo file holds.
+type Undo struct {
+	Target      string // base URL of the API that the annotations are from
+	Annotations int
+}
+
+// ReadUndo looks into an undo file, without a target. It returns ErrNotUndo for any other file, and fs.ErrNotExist where there
+// is none.
+func ReadUndo(path string) (undo Undo, err error) {
+	file, lines, header, err := openUndo(path)
+	if err != nil {
+		return Undo{}, err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	undo.Target = header.Target
+	for {
+		more, err := readLine(lines, new(json.RawMessage))
+		if err != nil {
+			return undo, fmt.Errorf("read %s: %w", path, err)
+		}
+		if !more {
+			return undo, nil
+		}
+		undo.Annotations++
+	}
+}
+
+// openUndo opens an undo file behind its header.
+func openUndo(path string) (*os.File, *bufio.Reader, undoHeader, error) {
+	file, err := os.Open(path) //nolint:gosec // the user names it
+	if err != nil {
+		return nil, nil, undoHeader{}, err
+	}
+	lines := bufio.NewReaderSize(file, 64<<10)
+	var header undoHeader
+	if _, err := readLine(lines, &header); err != nil || header.Format != undoFormat { // a directory cannot be read either
+		return nil, nil, undoHeader{}, errors.Join(fmt.Errorf("%s is %w", path, ErrNotUndo), file.Close())
+	}
+	return file, lines, header, nil
+}
+
 // Restore puts back the annotations that an undo file holds, each only where nobody has touched what took its place. It
 // returns, one line for each, what it left or what the API did not allow to be put back. Contributors and times are the
 // API's own and never come back as they were.
 //
-// It returns an error where the file is no undo file or of another target, where a run of this machine is loading into the
+// It returns an error where the file is no undo file (ErrNotUndo) or of another target, where a run of this machine is loading into the
 // target (ErrTargetBusy), and where the target does not answer; running it again continues.
 func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []string, err error) {
-	file, err := os.Open(undoFile) //nolint:gosec // the user names it
+	file, lines, header, err := openUndo(undoFile)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-
-	lines := bufio.NewReaderSize(file, 64<<10)
-	var header undoHeader
-	if _, err := readLine(lines, &header); err != nil || header.Format != undoFormat {
-		return nil, fmt.Errorf("read %s: not an undo file of this program (want a first line with format %q)", undoFile, undoFormat)
-	}
 	if header.Target != dst.BaseURL() {
 		return nil, fmt.Errorf("restore %s: it was saved from %s, this is %s", undoFile, header.Target, dst.BaseURL())
 	}

@@ -3,6 +3,7 @@ package load_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -207,7 +208,7 @@ func TestRestoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := load.Restore(t.Context(), w.client, path); err == nil || !strings.Contains(err.Error(), "not an undo file") {
+		if _, err := load.Restore(t.Context(), w.client, path); !errors.Is(err, load.ErrNotUndo) {
 			t.Errorf("%s: error = %v", name, err)
 		}
 	}
@@ -218,6 +219,9 @@ func TestRestoreRefusesWhatIsNotItsOwn(t *testing.T) {
 	}
 	if err := os.WriteFile(undo, append(data, `{"at":"2026-08-0`...), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	if got, err := load.ReadUndo(undo); err != nil || got != (load.Undo{Target: w.client.BaseURL(), Annotations: 1}) {
+		t.Errorf("look at a cut last line: %+v, %v", got, err)
 	}
 	if notes, err := load.Restore(t.Context(), w.client, undo); err != nil || len(notes) != 0 {
 		t.Errorf("cut last line: %v, %v", notes, err)
