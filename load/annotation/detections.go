@@ -35,7 +35,8 @@ func (c *Client) Detections(ctx context.Context, sequenceID int64) ([]Detection,
 		"order_by":    {"created_at"}, "order_direction": {"asc"},
 	}
 	var all []Detection
-	for detection, err := range pages(ctx, c, "/api/v1/detections/", query, func(d Detection) int64 { return d.ID }) {
+	// A hundred of these rows have some ten kilobytes: in what is larger by far, smaller pages would find nothing.
+	for detection, err := range pages(ctx, c, "/api/v1/detections/", query, PageSize, func(d Detection) int64 { return d.ID }) {
 		if err != nil {
 			return nil, err
 		}

@@ -58,12 +58,12 @@ const maxReadings = 10
 // may appear on a page that was read, and one that is deleted moves others there. Where fewer rows have come than the list
 // has, it is read again from the start; a list that is not whole after that is an error, because a row that did not
 // come must not be taken for one that is not there.
-func pages[T any](ctx context.Context, c *Client, path string, query url.Values, id func(T) int64) iter.Seq2[T, error] {
+func pages[T any](ctx context.Context, c *Client, path string, query url.Values, smallest int, id func(T) int64) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		seen := make(map[int64]bool)
 		total := 0
 		for range maxReadings {
-			for got, err := range reading(ctx, c, path, query, id) {
+			for got, err := range reading(ctx, c, path, query, smallest, id) {
 				if err != nil {
 					var none T
 					yield(none, err)
@@ -91,8 +91,8 @@ func pages[T any](ctx context.Context, c *Client, path string, query url.Values,
 
 // reading yields the pages of a list once, in order. It asks for no page beyond the last, and ends when a page brings
 // nothing new. Where a page is too large to be taken, because the annotations of its sequences are long, it asks for
-// smaller ones from there on.
-func reading[T any](ctx context.Context, c *Client, path string, query url.Values, id func(T) int64) iter.Seq2[page[T], error] {
+// smaller ones from there on, down to the smallest that make sense for such rows.
+func reading[T any](ctx context.Context, c *Client, path string, query url.Values, smallest int, id func(T) int64) iter.Seq2[page[T], error] {
 	return func(yield func(page[T], error) bool) {
 		read := make(map[int64]bool)
 		for number, size := 1, PageSize; ; number++ {
@@ -101,7 +101,7 @@ func reading[T any](ctx context.Context, c *Client, path string, query url.Value
 			var got page[T]
 			err := c.api.JSON(ctx, httpapi.Request{Method: http.MethodGet, Path: path, Query: query}, &got)
 			switch {
-			case errors.Is(err, httpapi.ErrTooLarge) && size > 1:
+			case errors.Is(err, httpapi.ErrTooLarge) && size > smallest:
 				// What was read is number-1 pages of this size. Halves of an odd size would not begin where those end.
 				before := (number - 1) * size
 				for size /= 2; before%size != 0; size-- {

@@ -76,7 +76,7 @@ func (c *Client) Sequences(ctx context.Context, f SequenceFilter) iter.Seq2[Sequ
 	if f.Annotations {
 		query.Set("include_annotation", "true")
 	}
-	return pages(ctx, c, "/api/v1/sequences/", query, func(s Sequence) int64 { return s.ID })
+	return pages(ctx, c, "/api/v1/sequences/", query, 1, func(s Sequence) int64 { return s.ID })
 }
 
 // Sequence reads one sequence, without its annotation; status 404 where there is none.
