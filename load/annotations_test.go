@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -308,6 +309,15 @@ func TestRegenerateSelects(t *testing.T) {
 	}
 	if _, err := load.Regenerate(t.Context(), w.client, w.config()); err == nil {
 		t.Error("a range without beginning was accepted")
+	}
+	got := w.regenerate(t, func(c *load.Config) { c.Query.IDs = []int64{41, 43, 999} }) // 43 is of another day
+	want := []string{"sequence 43: not on the target in the days asked for", "sequence 999: not on the target in the days asked for"}
+	var named []string
+	for _, p := range got.Problems {
+		named = append(named, p.String())
+	}
+	if !slices.Equal(named, want) || got.Sequences.Total != 1 {
+		t.Errorf("%d sequences, problems %q, want 1 and %q", got.Sequences.Total, named, want)
 	}
 }
 

@@ -96,7 +96,7 @@ func (r *run) uploadAll(t there, missing []wantedDetection, out *outcome) error 
 			default:
 				out.detections.Existing++
 			}
-			r.cfg.Progress("uploads", 1, 0)
+			r.progressed("uploads")
 		})
 	}
 	group.Wait()

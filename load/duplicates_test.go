@@ -196,3 +196,27 @@ func TestAnEmptyAnnotationIsNotFilledFromASecondRow(t *testing.T) {
 		}
 	})
 }
+
+// TestSecondRowsGoWhereThereIsNoAnnotation: a sequence without usable boxes never gets one that could refer to them.
+func TestSecondRowsGoWhereThereIsNoAnnotation(t *testing.T) {
+	w := newWorld(t, annotation.SeedEra)
+	w.run(t, boxless())
+	w.secondRow(t, 4101)
+	if rows := w.api.Detections(1); len(rows) != 4 {
+		t.Fatalf("%d rows, want 4", len(rows))
+	}
+	result := w.run(t, boxless())
+	if rows := w.api.Detections(1); len(rows) != 3 || len(result.Problems) != 1 || result.Problems[0].Reason != "no usable boxes to annotate" {
+		t.Errorf("%d rows, problems %v, want 3 rows and what the sequence lacks", len(rows), result.Problems)
+	}
+}
+
+// TestAnAnnotationThatStaysIsMentioned: without usable boxes there is nothing to replace it by.
+func TestAnAnnotationThatStaysIsMentioned(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	w.loadMatrix(t)
+	result := w.run(t, matrixBundle(), func(c *load.Config) { c.Thresholds.Confidence = .99 })
+	if len(result.Problems) != 1 || result.Problems[0].Reason != "no usable boxes to annotate; the annotation that it has stays" {
+		t.Errorf("problems %v", result.Problems)
+	}
+}

@@ -123,8 +123,15 @@ func TestCancelledRunStopsAtOnceAndTheNextCompletes(t *testing.T) {
 			}
 			api.ServeHTTP(rw, r)
 		})
+		var told atomic.Int64 // uploads, by the progress
+		cfg := w.config()
+		cfg.Progress = func(unit string, done, _ int64) {
+			if unit == "uploads" {
+				told.Add(done)
+			}
+		}
 		started := time.Now()
-		result, err := load.Run(ctx, bundle, w.client, w.config())
+		result, err := load.Run(ctx, bundle, w.client, cfg)
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("error = %v, want context.Canceled", err)
 		}
@@ -134,6 +141,9 @@ func TestCancelledRunStopsAtOnceAndTheNextCompletes(t *testing.T) {
 		consistent(t, result)
 		if result.Sequences.Failed != 0 || len(result.Problems) != 0 || result.Detections.Created == 0 {
 			t.Errorf("what was done: %+v, %+v, problems %v", result.Sequences, result.Detections, result.Problems)
+		}
+		if n := told.Load(); n > result.Detections.Created {
+			t.Errorf("the progress counts %d uploads, %d were made", n, result.Detections.Created)
 		}
 		w.client.Close()
 		for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines+4 && time.Now().Before(deadline); {

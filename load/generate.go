@@ -18,7 +18,7 @@ import (
 // conditional update.
 func (r *run) annotate(t there, plan *detectionPlan, out *outcome) (ours bool, err error) {
 	r.cfg.Progress("annotations", 0, 1)
-	defer r.cfg.Progress("annotations", 1, 0)
+	defer r.progressed("annotations")
 	frames := framesOfRows(plan.detections)
 	doc := annotate.Generate(frames, r.cfg.Thresholds)
 	r.logAnnotation(out.id, frames, doc)
@@ -168,7 +168,7 @@ func (v verdict) writes() bool { return v == writeNew || v == replace || v == re
 
 // leavesOurs reports whether, nothing being written, no annotation refers to other rows than the generated one does.
 func (v verdict) leavesOurs(seen *note) bool {
-	return v.writes() || v == leaveEqual || v == makeNone && seen == nil
+	return v.writes() || v == leaveEqual || (v == makeNone || v == lackBoxes) && seen == nil
 }
 
 // decide holds the rules of docs/loading.md, "The annotation". A person's work goes before everything but Overwrite.
@@ -222,6 +222,9 @@ func (o *outcome) annotated(v verdict, seen *note, doc annotate.Document) error 
 		o.annotation = annotationNone
 	case lackBoxes:
 		o.annotation = annotationNone
+		if seen != nil {
+			return incomplete{fmt.Errorf("%w; the annotation that it has stays", errNoBoxes)}
+		}
 		return incomplete{errNoBoxes}
 	}
 	if v.writes() {

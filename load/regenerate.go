@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"pyrobundle/load/annotation"
@@ -28,15 +30,24 @@ func Regenerate(ctx context.Context, dst Target, cfg Config) (Result, error) {
 	for day := cfg.Query.From; day <= last; day = day.Next() {
 		run.cfg.Progress("days", 0, 1)
 	}
+	absent := map[int64]bool{} // of those asked for by their ids
+	for _, id := range cfg.Query.IDs {
+		absent[id] = true
+	}
+	whole := true
 	for day := cfg.Query.From; day <= last && run.ctx.Err() == nil; day = day.Next() {
-		run.regenerateDay(day)
+		whole = run.regenerateDay(day, absent) && whole
 		run.cfg.Progress("days", 1, 0)
+	}
+	if whole {
+		run.absent(absent)
 	}
 	return run.wait()
 }
 
-// regenerateDay starts the sequences of one day. Writing annotations moves no sequence in the list that is being read.
-func (r *run) regenerateDay(day store.Day) {
+// regenerateDay starts the sequences of one day, and takes them off those that are absent; whole says that all of the day were
+// listed. Writing annotations moves no sequence in the list that is being read.
+func (r *run) regenerateDay(day store.Day, absent map[int64]bool) (whole bool) {
 	filter := annotation.SequenceFilter{
 		SourceAPI: r.cfg.SourceAPI, CameraID: r.cfg.Query.CameraID, Annotations: true,
 		From: day.Start(), To: day.Next().Start().Add(-time.Microsecond),
@@ -49,12 +60,26 @@ func (r *run) regenerateDay(day store.Day) {
 			} else if r.ctx.Err() == nil {
 				r.dayFailed(day, err)
 			}
-			return
+			return false
 		}
 		if r.selected(sequence) {
+			delete(absent, sequence.AlertAPIID)
 			known := knownOf(sequence)
 			r.start(func() outcome { return r.regenerate(known) })
 		}
+	}
+	return r.ctx.Err() == nil
+}
+
+// absent names what was asked for by its id and is not there.
+func (r *run) absent(ids map[int64]bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		r.result.Problems = append(r.result.Problems, store.Problem{
+			Class: store.Incomplete, Kind: "sequence", ID: strconv.FormatInt(id, 10), SequenceID: id,
+			Reason: "not on the target in the days asked for",
+		})
 	}
 }
 

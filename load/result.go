@@ -193,7 +193,7 @@ func (r *Result) add(o outcome, cfg Config) {
 	}
 	r.Problems = append(r.Problems, o.problems...)
 	if o.kept != "" {
-		r.Kept = append(r.Kept, o.note("annotation", o.kept))
+		r.Kept = append(r.Kept, o.note("sequence", o.kept))
 	}
 	if o.drift != "" {
 		r.Drift = append(r.Drift, o.note("sequence", o.drift))

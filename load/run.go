@@ -87,6 +87,13 @@ func (r *run) start(work func() outcome) {
 	})
 }
 
+// progressed counts one of a unit, unless it was cut short.
+func (r *run) progressed(unit string) {
+	if r.ctx.Err() == nil {
+		r.cfg.Progress(unit, 1, 0)
+	}
+}
+
 // wait lets the sequences in flight end and returns what was done, and why the run ended if it was not by itself.
 func (r *run) wait() (Result, error) {
 	r.workers.Wait()

@@ -19,12 +19,14 @@ type restoreOptions struct {
 	target  targetFlags
 	connect connectFlags
 	output  outputFlags
+	strict  bool
 }
 
 func (o *restoreOptions) addFlags(flags *pflag.FlagSet) {
 	o.target.addFlags(flags)
 	o.connect.addFlags(flags)
 	o.output.addFlags(flags)
+	flags.BoolVar(&o.strict, "strict", false, "exit 3 also for what cannot be put back")
 }
 
 const restoreIntro = `restore puts back the annotations that --existing overwrite replaced and saved, as far as the annotation API allows, and
@@ -68,12 +70,12 @@ func runRestore(ctx context.Context, a *app, opts restoreOptions, file string) e
 	for _, reason := range notRestored {
 		report.Problems = append(report.Problems, problem{Class: store.Incomplete, Kind: "annotation", Reason: reason})
 	}
-	report.text = fmt.Sprintf("Of %s in %s, %d are as they were, %d are not.\n",
+	report.text = fmt.Sprintf("Of %s in %s: %d restored, %d not.\n",
 		counted(saved.Annotations, "annotation"), file, saved.Annotations-len(notRestored), len(notRestored))
 	if err != nil {
 		report.text = fmt.Sprintf("Not all of %s in %s are restored; run it again to go on.\n", counted(saved.Annotations, "annotation"), file)
 	}
-	return a.publish(report, opts.output.json, false, err)
+	return a.publish(report, opts.output.json, opts.strict, err)
 }
 
 // readUndo looks into the file before anybody logs in, and refuses one of another annotation API.
