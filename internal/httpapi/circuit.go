@@ -9,6 +9,9 @@ const (
 	// giveUpsToOpen: so many requests in a row that used up their attempts without an answer of any kind to anyone mean a
 	// dead host, not an unlucky request.
 	giveUpsToOpen = 3
+	// silence is for how long nobody may have been answered, a quarter of Retry.For at most, before requests that gave up mean
+	// anything: on a bad network three may do so in the same moment.
+	silence = 2 * time.Second
 	// dialsToOpen: so many connections in a row that could not be made, to anyone: one may be lost on the way for longer than
 	// a small Retry.For.
 	dialsToOpen = 3
@@ -41,7 +44,7 @@ func (cs *circuits) of(origin string, made func() *circuit) *circuit {
 // with one message. It opens when the host
 //   - could not even be connected to for patience after its last answer, dialsToOpen times at least,
 //   - has never answered and one request has used up its attempts to connect, or
-//   - left giveUpsToOpen requests in a row without any answer, with no answer to another one in between.
+//   - left giveUpsToOpen requests in a row without any answer, with no answer to another one in between, nor for silence.
 //
 // Any answer, an error too, closes it, but for those by which a gateway says that nobody is behind it (outcome.byGateway).
 type circuit struct {
@@ -123,7 +126,8 @@ func (c *circuit) gaveUp() error {
 		return nil // another request has been answered meanwhile
 	}
 	c.giveUps++
-	if c.giveUps >= giveUpsToOpen || c.dialOnly && !c.answered {
+	silent := time.Since(c.since) >= min(silence, c.patience/4)
+	if c.giveUps >= giveUpsToOpen && silent || c.dialOnly && !c.answered {
 		c.trip()
 	}
 	if c.open {

@@ -339,6 +339,24 @@ func TestAnsweredMeanwhile(t *testing.T) {
 	}
 }
 
+// TestThreeWhoGiveUpAtOnceAreNoOutage: on a network that loses half of everything, requests that began together end together.
+func TestThreeWhoGiveUpAtOnceAreNoOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := newCircuit("host", ErrUnreachable, time.Minute)
+		host.success()
+		for range 2 * giveUpsToOpen {
+			host.failed(time.Now(), false, io.EOF)
+			if err := host.gaveUp(); err != nil {
+				t.Fatalf("a moment after an answer: %v", err)
+			}
+		}
+		time.Sleep(silence)
+		if err := host.gaveUp(); !errors.Is(err, ErrUnreachable) {
+			t.Errorf("after %s of silence: %v", silence, err)
+		}
+	})
+}
+
 // TestOutageBeginsWithTheLastAnswer, not with the connections that were begun before it and lost.
 func TestOutageBeginsWithTheLastAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
