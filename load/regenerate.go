@@ -37,7 +37,7 @@ func Regenerate(ctx context.Context, dst Target, cfg Config) (Result, error) {
 	whole := true
 	for day := cfg.Query.From; day <= last && run.ctx.Err() == nil; day = day.Next() {
 		whole = run.regenerateDay(day, absent) && whole
-		run.cfg.Progress("days", 1, 0)
+		run.progressed("days")
 	}
 	if whole {
 		run.absent(absent)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -139,6 +140,14 @@ func (a *app) say(line string) { _, _ = fmt.Fprintln(a.stderr, line) }
 // print writes results to stdout.
 func (a *app) print(format string, args ...any) error {
 	if _, err := fmt.Fprintf(a.stdout, format, args...); err != nil {
+		return fmt.Errorf("write to standard output: %w", err)
+	}
+	return nil
+}
+
+// printJSON writes a result to stdout as one line of JSON.
+func (a *app) printJSON(result any) error {
+	if err := json.NewEncoder(a.stdout).Encode(result); err != nil {
 		return fmt.Errorf("write to standard output: %w", err)
 	}
 	return nil

@@ -9,10 +9,10 @@ import (
 	"pyrobundle/store"
 )
 
-// openBundle opens a bundle for reading; its error says what to do next.
+// openBundle opens the bundle of --bundle for reading; its error says what to do next.
 func openBundle(path string) (*store.Bundle, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open bundle %s: %w; fetch creates one, --bundle names another", path, fs.ErrNotExist)
+	if err := checkThere(path, "fetch creates one, --bundle names another"); err != nil {
+		return nil, err
 	}
 	return store.Open(path)
 }
@@ -25,10 +25,13 @@ func openNamed(path string) (*store.Bundle, error) {
 	return store.Open(path)
 }
 
-// checkNamed says of a bundle that an argument names, and that is not there, what to do next.
-func checkNamed(path string) error {
+// checkNamed is checkThere for a bundle that an argument names.
+func checkNamed(path string) error { return checkThere(path, "check its name, or fetch it first") }
+
+// checkThere says of a bundle that is not there what to do next.
+func checkThere(path, next string) error {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("open bundle %s: %w; check its name, or fetch it first", path, fs.ErrNotExist)
+		return fmt.Errorf("open bundle %s: %w; %s", path, fs.ErrNotExist, next)
 	}
 	return nil
 }

@@ -253,10 +253,7 @@ func tallied(t *store.Tally) string {
 
 func (a *app) printDiffSummary(sum diffSummary, asJSON bool) error {
 	if asJSON {
-		if err := json.NewEncoder(a.stdout).Encode(sum); err != nil {
-			return fmt.Errorf("write to standard output: %w", err)
-		}
-		return nil
+		return a.printJSON(sum)
 	}
 	word := "different"
 	if sum.Equal {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -58,7 +57,7 @@ func runDigest(ctx context.Context, a *app, opts digestOptions) error {
 		return fmt.Errorf("digest bundle %s: %w", opts.bundle.path, err)
 	}
 	if opts.json {
-		return json.NewEncoder(a.stdout).Encode(digestReport{Command: "digest", Bundle: opts.bundle.path, Digest: fmt.Sprint(digest)})
+		return a.printJSON(digestReport{Command: "digest", Bundle: opts.bundle.path, Digest: fmt.Sprint(digest)})
 	}
 	return a.print("%s\n", digest)
 }

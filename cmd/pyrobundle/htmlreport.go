@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -141,7 +140,7 @@ func runReport(ctx context.Context, a *app, opts reportOptions) error {
 func (a *app) printReportSummary(s reportSummary, asJSON bool) error {
 	switch {
 	case asJSON:
-		return json.NewEncoder(a.stdout).Encode(s)
+		return a.printJSON(s)
 	case s.File == "-":
 		return nil
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -199,7 +198,7 @@ func (a *app) inspectSummary(ctx context.Context, bundle *store.Bundle, asJSON b
 		return err
 	}
 	if asJSON {
-		return json.NewEncoder(a.stdout).Encode(sum)
+		return a.printJSON(sum)
 	}
 	table := newTable(a.stdout)
 	table.row("bundle", sum.Bundle)

@@ -58,7 +58,7 @@ func (a *app) printSequence(r store.SequenceRecord, asJSON bool) error {
 		for _, d := range r.Detections {
 			detail.Detections = append(detail.Detections, d.Document)
 		}
-		return json.NewEncoder(a.stdout).Encode(detail)
+		return a.printJSON(detail)
 	}
 	frames := make(map[string]store.Frame, len(r.Frames))
 	for _, f := range r.Frames {
@@ -155,7 +155,7 @@ func (a *app) writeImage(path string, image store.Image, data []byte, asJSON boo
 		return fmt.Errorf("write the image: %w", err)
 	}
 	if asJSON {
-		return json.NewEncoder(a.stdout).Encode(map[string]any{"sha256": image.Hash, "size": image.Size, "format": image.Format, "file": path})
+		return a.printJSON(map[string]any{"sha256": image.Hash, "size": image.Size, "format": image.Format, "file": path})
 	}
 	return a.print("%s  %s, %s\n", path, humanBytes(image.Size), image.Format)
 }

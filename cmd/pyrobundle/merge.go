@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -111,10 +109,7 @@ func runMerge(ctx context.Context, a *app, opts mergeOptions, from []string) err
 
 func (a *app) printMerge(r mergeReport, asJSON bool) error {
 	if asJSON {
-		if err := json.NewEncoder(a.stdout).Encode(r); err != nil {
-			return fmt.Errorf("write to standard output: %w", err)
-		}
-		return nil
+		return a.printJSON(r)
 	}
 	return a.print("%s: sequences: %d new, %d updated, %d unchanged; images: %d copied (%s), %d there already; problems: %d open, %d solved\n",
 		r.Bundle, r.Sequences.New, r.Sequences.Updated, r.Sequences.Unchanged, r.Images.Copied, humanBytes(r.Bytes), r.Images.Reused,

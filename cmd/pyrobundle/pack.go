@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -162,10 +161,7 @@ func (a *app) printPacked(r packReport, asJSON bool) error {
 		return nil
 	}
 	if asJSON {
-		if err := json.NewEncoder(a.stdout).Encode(r); err != nil {
-			return fmt.Errorf("write to standard output: %w", err)
-		}
-		return nil
+		return a.printJSON(r)
 	}
 	for _, part := range r.Parts {
 		state := ""

@@ -81,10 +81,11 @@ func runRestore(ctx context.Context, a *app, opts restoreOptions, file string) e
 // readUndo looks into the file before anybody logs in, and refuses one of another annotation API.
 func readUndo(path string, flags targetFlags) (load.Undo, error) {
 	undo, err := load.ReadUndo(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%s: %w", path, fs.ErrNotExist) // it names the system's call
+	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return undo, fmt.Errorf("restore annotations: %s: %w; load --existing overwrite says what it saved them in", path, fs.ErrNotExist)
-	case errors.Is(err, load.ErrNotUndo):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, load.ErrNotUndo):
 		return undo, fmt.Errorf("restore annotations: %w; load --existing overwrite says what it saved them in", err)
 	case err != nil:
 		return undo, fmt.Errorf("restore annotations: %w", err)

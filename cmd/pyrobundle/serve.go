@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -93,7 +92,7 @@ type serveReport struct {
 
 func (a *app) printServed(url string, asJSON bool) error {
 	if asJSON {
-		return json.NewEncoder(a.stdout).Encode(serveReport{Command: "serve", URL: url})
+		return a.printJSON(serveReport{Command: "serve", URL: url})
 	}
 	return a.print("%s\n", url)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -142,10 +141,7 @@ func unpackStream(ctx context.Context, r io.Reader, directory string, how store.
 
 func (a *app) printUnpacked(r unpackReport, asJSON bool) error {
 	if asJSON {
-		if err := json.NewEncoder(a.stdout).Encode(r); err != nil {
-			return fmt.Errorf("write to standard output: %w", err)
-		}
-		return nil
+		return a.printJSON(r)
 	}
 	if r.AlreadyThere {
 		return a.print("%s: it was unpacked before, and its structure is intact\n", r.Bundle)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -98,7 +97,7 @@ func (a *app) printVerified(opts verifyOptions, found store.Report, took float64
 		if found.Findings == nil {
 			found.Findings = []store.Finding{}
 		}
-		return json.NewEncoder(a.stdout).Encode(verifyReport{
+		return a.printJSON(verifyReport{
 			Command: "verify", Bundle: opts.bundle.path, Seconds: took, Bytes: found.Bytes, Sequences: found.Sequences,
 			Images: found.Images, Intact: len(found.Findings) == 0, Findings: found.Findings, Notes: found.Notes,
 		})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -35,7 +34,7 @@ func newVersionCommand(a *app) *cobra.Command {
 func runVersion(a *app, asJSON bool) error {
 	v := readBuildVersion()
 	if asJSON {
-		return json.NewEncoder(a.stdout).Encode(v)
+		return a.printJSON(v)
 	}
 	return a.print("%s\n", v)
 }
