@@ -17,6 +17,8 @@ const (
 	dialsToOpen = 3
 	// probeEvery: an open circuit lets one request through so often, so that a host that comes back is noticed.
 	probeEvery = 30 * time.Second
+	// silenceToTell is how long nobody has been answered when the log is told: shorter gaps are for debugging.
+	silenceToTell = 5 * time.Second
 	// maxCircuits bounds what a server that names ever new image hosts makes us remember.
 	maxCircuits = 256
 )
@@ -36,6 +38,8 @@ func (cs *circuits) of(origin string, made func() *circuit) *circuit {
 	c := made()
 	if len(cs.byOrigin) < maxCircuits {
 		cs.byOrigin[origin] = c
+	} else {
+		c.quiet = true
 	}
 	return c
 }
@@ -62,6 +66,8 @@ type circuit struct {
 	cause    error
 	opened   chan struct{} // closed when the circuit opens, made anew when it closes
 	open     bool
+	told     bool      // the log, that there is no answer
+	quiet    bool      // the circuit is that of one request, and each would tell
 	probe    time.Time // when the last request was let through an open circuit
 }
 
@@ -88,15 +94,19 @@ func (c *circuit) failure() error {
 	return &unreachableError{sentinel: c.sentinel, who: c.who, since: time.Since(c.since), cause: c.cause}
 }
 
-// success notes an answer of any kind.
-func (c *circuit) success() {
+// success notes an answer of any kind. If the log was told that there is none, it says for how long there was none.
+func (c *circuit) success() (silent time.Duration, tell bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open {
 		c.open, c.opened = false, make(chan struct{})
 	}
+	if c.told {
+		silent, tell, c.told = time.Since(c.since), true, false
+	}
 	c.answered, c.last = true, time.Now()
 	c.since, c.dials, c.giveUps, c.cause = time.Time{}, 0, 0, nil
+	return silent, tell
 }
 
 // failed notes an attempt that began at started and got no answer.
@@ -115,6 +125,18 @@ func (c *circuit) failed(started time.Time, dial bool, cause error) {
 	if c.dialOnly && c.answered && c.dials >= dialsToOpen && time.Since(c.since) >= c.patience {
 		c.trip()
 	}
+}
+
+// untold says for how long nobody has been answered, and why, once of each silence that lasts: for a request that tries on. The
+// error of one that gives up says it anyway.
+func (c *circuit) untold() (silent time.Duration, cause error, tell bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.since.IsZero() || c.open || c.told || c.quiet || time.Since(c.since) < silenceToTell {
+		return 0, nil, false
+	}
+	c.told = true
+	return time.Since(c.since), c.cause, true
 }
 
 // gaveUp notes a request that ended without an answer after all the attempts it had. If that, or what others have seen,

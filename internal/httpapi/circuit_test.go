@@ -1,11 +1,14 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -69,6 +72,64 @@ func TestOutageWithinRetryFor(t *testing.T) {
 		}
 		all.Wait()
 	})
+}
+
+// TestLogIsToldOfAnOutageOnce: somebody who watches a run that stands still sees why, once for all requests, and when it goes on.
+func TestLogIsToldOfAnOutageOnce(t *testing.T) {
+	const down, up = "WARN platform at http://api.test does not answer; trying on", "INFO platform at http://api.test answers again"
+	for _, tt := range []struct {
+		name   string
+		outage time.Duration
+		want   []string
+	}{
+		{"a moment", 3 * time.Second, nil},
+		{"a minute", time.Minute, []string{down, up}},
+		{"longer than Retry.For", time.Hour, []string{down}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n, tr := newNetwork(t, text(200, "[]"))
+				var log records
+				c := New(Config{Name: "platform", BaseURL: base, Transport: tr, Log: slog.New(&log)})
+				if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); err != nil {
+					t.Fatal(err)
+				}
+				tr.CloseIdleConnections()
+				n.setDown(syscall.ENETUNREACH)
+				time.AfterFunc(tt.outage, func() { n.setDown(nil) })
+				var all sync.WaitGroup
+				for range 16 {
+					all.Go(func() { _ = c.JSON(t.Context(), Request{Path: "/x"}, nil) })
+				}
+				all.Wait()
+				if got := log.list(); !slices.Equal(got, tt.want) {
+					t.Errorf("the log says %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// records are what is logged for everybody to see.
+type records struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (r *records) list() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lines
+}
+
+func (r *records) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+func (r *records) WithAttrs([]slog.Attr) slog.Handler               { return r }
+func (r *records) WithGroup(string) slog.Handler                    { return r }
+func (r *records) Handle(_ context.Context, record slog.Record) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, record.Level.String()+" "+record.Message)
+	return nil
 }
 
 func TestAddressThatNeverAnsweredFailsSoon(t *testing.T) {

@@ -227,7 +227,9 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		case out.byGateway():
 			host.failed(started, false, &gatewayError{out.status, out.detail})
 		case out.answered:
-			host.success()
+			if silent, tell := host.success(); tell {
+				c.log.InfoContext(ctx, c.line(host.who+" answers again"), "after", silent.Round(time.Second))
+			}
 		case ctx.Err() == nil && !out.final:
 			host.failed(started, out.unsent, c.clean(out.err))
 		}
@@ -262,6 +264,9 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 				}
 			}
 			return outcome{}, c.failure(r, t, out, attempts)
+		}
+		if silent, why, tell := host.untold(); tell {
+			c.log.WarnContext(ctx, c.line(host.who+" does not answer; trying on"), "for", silent.Round(time.Second), "reason", c.line(why.Error()))
 		}
 		wait := min(c.retry.backoff(failed, out.after, out.asked), left)
 		if err := sleep(ctx, wait, opened); err != nil {

