@@ -10,9 +10,11 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strconv"
 
 	"pyrobundle/internal/httpapi"
 	"pyrobundle/load/annotation"
+	"pyrobundle/store"
 )
 
 // maxUndoLine bounds one line of an undo file, in bytes; the API's annotations are some kilobytes.
@@ -63,12 +65,12 @@ func openUndo(path string) (*os.File, *bufio.Reader, undoHeader, error) {
 }
 
 // Restore puts back the annotations that an undo file holds, each only where nobody has touched what took its place. It
-// returns, one line for each, what it left or what the API did not allow to be put back. Contributors and times are the
-// API's own and never come back as they were.
+// returns the sequences whose annotations it left or the API did not allow to be put back as they were. Contributors and times
+// are the API's own and never come back as they were.
 //
 // It returns an error where the file is no undo file (ErrNotUndo) or of another target, where a run of this machine is loading into the
 // target (ErrTargetBusy), and where the target does not answer; running it again continues.
-func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []string, err error) {
+func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []store.Problem, err error) {
 	file, lines, header, err := openUndo(undoFile)
 	if err != nil {
 		return nil, err
@@ -96,7 +98,9 @@ func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []st
 			return notRestored, fmt.Errorf("restore the annotation of sequence %d: %w", s.AlertAPIID, err)
 		}
 		if note != "" {
-			notRestored = append(notRestored, fmt.Sprintf("sequence %d: %s", s.AlertAPIID, note))
+			notRestored = append(notRestored, store.Problem{
+				Class: store.Incomplete, Kind: "sequence", ID: strconv.FormatInt(s.AlertAPIID, 10), SequenceID: s.AlertAPIID, Reason: note,
+			})
 		}
 	}
 }

@@ -144,9 +144,9 @@ func TestRestoreSaysWhatItLeaves(t *testing.T) {
 			}
 			switch {
 			case c.want == "" && len(notes) != 0:
-				t.Errorf("notes = %q", notes)
-			case c.want != "" && (len(notes) != 1 || !strings.HasPrefix(notes[0], c.want)):
-				t.Errorf("notes = %q, want %q", notes, c.want)
+				t.Errorf("notes = %v", notes)
+			case c.want != "" && (len(notes) != 1 || notes[0].SequenceID != 41 || !strings.HasPrefix(notes[0].String(), c.want)):
+				t.Errorf("notes = %v, want %q", notes, c.want)
 			}
 		})
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"pyrobundle/load"
-	"pyrobundle/store"
 )
 
 // restoreOptions are the flags of the restore command.
@@ -67,9 +66,7 @@ func runRestore(ctx context.Context, a *app, opts restoreOptions, file string) e
 	report.Target = target.BaseURL()
 	notRestored, err := load.Restore(ctx, target, file)
 	report.Requests, report.Bytes = target.Requests(), target.BytesSent()
-	for _, reason := range notRestored {
-		report.Problems = append(report.Problems, problem{Class: store.Incomplete, Kind: "annotation", Reason: reason})
-	}
+	report.Problems = problems(notRestored)
 	report.text = fmt.Sprintf("Of %s in %s: %d restored, %d not.\n",
 		counted(saved.Annotations, "annotation"), file, saved.Annotations-len(notRestored), len(notRestored))
 	if err != nil {
