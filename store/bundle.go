@@ -20,7 +20,7 @@ import (
 type Bundle struct {
 	path     string
 	manifest string // name of its file: of a bundle that is being unpacked not the final one yet
-	index    *bbolt.DB
+	index    *indexFile
 	codec    *codec
 
 	mu      sync.RWMutex
@@ -79,7 +79,7 @@ func (b *Bundle) check() (err error) {
 	if err := checkPages(filepath.Join(b.path, indexName), branchPages); err != nil {
 		return err
 	}
-	if err := b.index.View(func(tx *bbolt.Tx) (err error) { b.meta, err = readMeta(tx); return err }); err != nil {
+	if err := b.index.view(func(tx *bbolt.Tx) (err error) { b.meta, err = readMeta(tx); return err }); err != nil {
 		return err
 	}
 	m, err := readManifest(b.path, b.manifest)
@@ -130,37 +130,6 @@ func exists(path string) (bool, error) {
 	return err == nil, err
 }
 
-// openIndex opens and locks index.db.
-func openIndex(path string, readOnly bool) (db *bbolt.DB, err error) {
-	defer guard(&err)()
-	file := filepath.Join(path, indexName)
-	if err := requireRegular(file); err != nil {
-		return nil, err
-	}
-	if err := checkMetaPages(file); err != nil {
-		return nil, err
-	}
-	db, err = bbolt.Open(file, fileMode, indexOptions(readOnly))
-	if err == nil {
-		db.AllocSize = growth
-	}
-	switch {
-	case errors.Is(err, bbolterrors.ErrTimeout) && readOnly:
-		return nil, fmt.Errorf("%w: it is being written to (a running fetch?); try again when that has ended", ErrLocked)
-	case errors.Is(err, bbolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%w: a running fetch, or a load, verify, inspect or serve that reads it; try again when that has ended", ErrLocked)
-	case errors.Is(err, bbolterrors.ErrInvalid), errors.Is(err, bbolterrors.ErrChecksum), errors.Is(err, bbolterrors.ErrVersionMismatch):
-		return nil, corruptf("%s: %w", indexName, err)
-	}
-	return db, err
-}
-
-func indexOptions(readOnly bool) *bbolt.Options {
-	return &bbolt.Options{
-		Timeout: lockTimeout, ReadOnly: readOnly, PageSize: pageSize, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
-	}
-}
-
 // Close releases the lock.
 func (b *Bundle) Close() error { return b.index.Close() }
 
@@ -177,7 +146,7 @@ func (b *Bundle) Source() Source {
 // view runs a read transaction; read must not call back into code outside this package.
 func (b *Bundle) view(read func(tx *bbolt.Tx) error) (err error) {
 	defer guard(&err)()
-	if err := b.index.View(read); errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
+	if err := b.index.view(read); errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
 		return fmt.Errorf("read bundle %s: %w", b.path, fs.ErrClosed)
 	} else if err != nil {
 		return err

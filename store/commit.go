@@ -298,7 +298,7 @@ func (o *owner) putPending(t *txn) error {
 
 // update runs a write transaction and commits it, unless it changed nothing.
 func (o *owner) update(change func(t *txn) error) error {
-	tx, err := o.w.index.Begin(true)
+	tx, err := o.w.index.begin()
 	if err != nil {
 		return fmt.Errorf("write the index: %w", err)
 	}
@@ -324,6 +324,7 @@ func (o *owner) update(change func(t *txn) error) error {
 	o.w.mu.Lock()
 	o.w.meta = t.meta
 	o.w.mu.Unlock()
+	o.w.index.committed(tx)
 	return nil
 }
 

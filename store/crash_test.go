@@ -77,7 +77,7 @@ const torturedSeal = 700_000 // bytes; some seven shards
 // childWrite writes what is not there yet, announcing each committed sequence.
 func childWrite(path string) error {
 	ctx := context.Background()
-	w, err := OpenWriter(ctx, path, WriteOptions{Source: testSource(), SealSize: torturedSeal})
+	w, err := OpenWriter(ctx, path, WriteOptions{Source: testSource(), SealSize: torturedSeal, renewAfter: 50})
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func resumeOne(ctx context.Context, w *Writer, s *sample, r SequenceRecord, comm
 func undisturbed(t *testing.T) Hash {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "undisturbed")
-	w := openWriterForTest(t, path, WriteOptions{SealSize: torturedSeal})
+	w := openWriterForTest(t, path, WriteOptions{SealSize: torturedSeal, renewAfter: 50})
 	if err := resume(t.Context(), w, tortured(), func(int64) {}); err != nil {
 		t.Fatal(err)
 	}
@@ -371,7 +371,7 @@ func TestPowerCut(t *testing.T) {
 			return tail
 		}))
 	}
-	w, err := OpenWriter(t.Context(), disk.root, WriteOptions{Source: testSource(), SealSize: 60_000, disk: disk})
+	w, err := OpenWriter(t.Context(), disk.root, WriteOptions{Source: testSource(), SealSize: 60_000, disk: disk, renewAfter: 50})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -513,7 +513,7 @@ func TestDiskFullAtEveryWrite(t *testing.T) {
 	}
 	for n := 0; n < counting.seen; n += step {
 		path := filepath.Join(t.TempDir(), "b")
-		w, err := OpenWriter(t.Context(), path, WriteOptions{Source: testSource(), SealSize: 12_000, disk: &failingDisk{left: n}})
+		w, err := OpenWriter(t.Context(), path, WriteOptions{Source: testSource(), SealSize: 12_000, disk: &failingDisk{left: n}, renewAfter: 50})
 		if err == nil {
 			err = s.putTo(t.Context(), w)
 			if cerr := w.Close(); err == nil {

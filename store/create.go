@@ -80,6 +80,9 @@ func openWriter(ctx context.Context, path string, o WriteOptions) (w *Writer, er
 	if err != nil {
 		return nil, err
 	}
+	if o.renewAfter > 0 {
+		index.renewAfter = o.renewAfter
+	}
 	b := &Bundle{path: path, manifest: manifestName, index: index, codec: newCodec(), pending: newPending()}
 	owner, err := takeUp(ctx, b, o)
 	if err != nil {
@@ -229,7 +232,7 @@ func takeUp(ctx context.Context, b *Bundle, o WriteOptions) (_ *owner, err error
 		w: &Writer{Bundle: b}, disk: o.disk, now: o.now, sealSize: o.SealSize, mending: o.Mend,
 		ageTimer: time.NewTimer(time.Hour),
 	}
-	if err := b.index.View(func(tx *bbolt.Tx) (err error) {
+	if err := b.index.view(func(tx *bbolt.Tx) (err error) {
 		if w.meta, err = readMeta(tx); err != nil {
 			return err
 		}

@@ -142,6 +142,9 @@ func openWriterForTest(t testing.TB, path string, o WriteOptions) *Writer {
 	if o.Source == (Source{}) {
 		o.Source = testSource()
 	}
+	if o.renewAfter == 0 {
+		o.renewAfter = 50 // pages: in most tests more than once
+	}
 	w, err := OpenWriter(t.Context(), path, o)
 	if err != nil {
 		t.Fatal(err)

@@ -37,15 +37,17 @@ type WriteOptions struct {
 	SealSize int64        // bytes at which a shard is sealed; 0: 512 MiB
 	Mend     bool         // take up a bundle that Verify found damaged, and put right what is put again (mend.go)
 
-	disk disk             // for tests; nil: the real one
-	now  func() time.Time // for tests; nil: time.Now
+	disk       disk             // for tests; nil: the real one
+	now        func() time.Time // for tests; nil: time.Now
+	renewAfter int64            // for tests; 0: renewPages
 }
 
-// request is something for the owner to do. Exactly one of image and apply is set.
+// request is something for the owner to do. Exactly one of image, apply and alone is set.
 type request struct {
 	image *newImage
-	apply func(t *txn) error // changes the index; refuses before its first change
-	done  chan error         // buffered: the owner never waits
+	apply func(t *txn) error   // changes the index; refuses before its first change
+	alone func(o *owner) error // between two transactions
+	done  chan error           // buffered: the owner never waits
 }
 
 // newImage is an image on its way into the open shard.

@@ -21,10 +21,6 @@ const (
 	scaleNoise  = 2 << 20 // bytes of memory that say nothing: below a heap of 4 MB the collector does not even look
 	scaleTime   = 1.15    // the program's own processor time per sequence, likewise
 
-	// scaleIndex is what a first fetch may add, in bytes a sequence: bbolt remembers of every page that it has allocated
-	// since it opened the index by which transaction, and the collector doubles that.
-	scaleIndex = 64
-
 	scaleLook = 100 * time.Millisecond // a shorter phase is over before its memory was looked at
 )
 
@@ -33,9 +29,6 @@ const (
 	scaleFrames, scaleImage, scaleDay = 3, 700, 100
 	firstOfScale                      = "2020-01-01"
 )
-
-// firstFetch is the phase that writes the index.
-const firstFetch = "fetch"
 
 // phase is a run of the program over one world.
 type phase struct {
@@ -74,9 +67,6 @@ func TestScale(t *testing.T) {
 		for j, big := range table[i] {
 			small := table[i-1][j]
 			allowed := max(int64(scaleMemory*float64(small.memory)), small.memory+scaleNoise)
-			if big.name == firstFetch {
-				allowed += scaleIndex * int64(sizes[i]-sizes[i-1])
-			}
 			if big.memory > allowed && small.wall >= scaleLook {
 				t.Errorf("%s: %d sequences take %d bytes of memory, %d took %d", big.name, sizes[i], big.memory, sizes[i-1], small.memory)
 			}
@@ -107,7 +97,7 @@ func scaled(t *testing.T, n int) (phases []phase) {
 		phases = append(phases, phase{name, e.memory.steady, e.processor, e.took})
 	}
 	fetch := s.fetchArgs("--date-from", firstOfScale, "--date-end", string(until))
-	run(firstFetch, fetch...)
+	run("fetch", fetch...)
 	run("fetch again", fetch...)
 	run("verify", "verify", "--read-data", "--bundle", s.bundle)
 	run("inspect", "inspect", "--bundle", s.bundle)
