@@ -112,7 +112,7 @@ func mustBeBundle(path string) error {
 		}
 		return corruptf("%s is missing", indexName)
 	case !hasManifest && hasIndex:
-		return fmt.Errorf("%w: %s is missing (half created? fetch into it to complete it)", ErrNotBundle, manifestName)
+		return fmt.Errorf("%w: %s is missing (half created? fetch into it to complete it; lost? fetch --repair writes it again)", ErrNotBundle, manifestName)
 	case !hasManifest:
 		return fmt.Errorf("%w: it has neither %s nor %s", ErrNotBundle, manifestName, indexName)
 	}

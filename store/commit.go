@@ -32,6 +32,7 @@ type owner struct {
 	sealSize int64
 	mending  bool             // WriteOptions.Mend
 	vacant   map[Hash]vacancy // while mending
+	doubtful []uint32         // sealed shards whose hash may be wrong; see mend_seals.go
 
 	meta   indexMeta // as committed
 	shards []sealed
@@ -79,6 +80,8 @@ func (o *owner) serve(r request) {
 			r.done <- full
 		} else if r.image != nil {
 			r.done <- o.take(r.image)
+		} else if r.alone != nil {
+			r.done <- o.do(r.alone)
 		} else {
 			changes = append(changes, r)
 		}
@@ -104,6 +107,15 @@ func (o *owner) waiting() (request, bool) {
 	default:
 		return request{}, false
 	}
+}
+
+// do does what needs the owner's own state.
+func (o *owner) do(act func(o *owner) error) (err error) {
+	defer guard(&err)()
+	if o.failed != nil {
+		return o.failed
+	}
+	return act(o)
 }
 
 // take appends an image to the open shard, unless the bundle has it.

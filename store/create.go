@@ -236,7 +236,11 @@ func takeUp(ctx context.Context, b *Bundle, o WriteOptions) (_ *owner, err error
 		if w.meta, err = readMeta(tx); err != nil {
 			return err
 		}
-		w.shards, err = readShards(tx, w.meta)
+		if o.Mend {
+			w.shards, err = w.knownShards(tx)
+		} else {
+			w.shards, err = readShards(tx, w.meta)
+		}
 		return err
 	}); err != nil {
 		return nil, err
@@ -294,7 +298,7 @@ func (o *owner) compareManifest() error {
 		return o.writeManifest(false)
 	}
 	if isMissing(err) {
-		return corruptf("%s is missing", manifestName)
+		return corruptf("%s is missing; fetch --repair writes it again", manifestName)
 	}
 	if err != nil {
 		return err

@@ -388,12 +388,15 @@ func (s sealed) encode() []byte {
 	return append(binary.BigEndian.AppendUint64(nil, uint64(s.size)), s.hash[:]...)
 }
 
+// possible reports whether a sealed shard can have that size.
+func (s sealed) possible() bool { return s.size >= endSize && s.size%blockSize == 0 }
+
 func decodeSealed(body []byte) (sealed, error) {
 	if len(body) != 8+hashSize {
 		return sealed{}, corruptf("index: a shard's entry has %d bytes", len(body))
 	}
 	s := sealed{size: int64(binary.BigEndian.Uint64(body)), hash: Hash(body[8:])}
-	if s.size < endSize || s.size%blockSize != 0 {
+	if !s.possible() {
 		return sealed{}, corruptf("index: a sealed shard of %d bytes cannot be", s.size)
 	}
 	return s, nil

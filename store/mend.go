@@ -17,7 +17,8 @@ import (
 // was cut or lost gets its length back.
 //
 // Later, an image that is put again is compared with what its shard holds. Other bytes there are written over in their old
-// place: content and name being the same, a shard that was sealed becomes again what it was.
+// place: content and name being the same, a shard that was sealed becomes again what it was. In the end the hashes of sealed
+// shards are put right where they are in doubt (mend_seals.go).
 
 // damagedEntries are the keys of a bucket whose values are not what was stored.
 type damagedEntries map[string][][]byte
@@ -33,7 +34,7 @@ func (o *owner) mend(ctx context.Context) error {
 			return err
 		}
 		for _, restore := range []func(*txn, damagedEntries) error{
-			restoreMembers, o.restorePlaces, o.restoreSummaries, o.restoreKeys, o.recordLost,
+			o.restoreSeals, restoreMembers, o.restorePlaces, o.restoreSummaries, o.restoreKeys, o.recordLost,
 		} {
 			if err := ctx.Err(); err != nil {
 				return err

@@ -275,6 +275,7 @@ func (o *owner) heal(image *newImage, at location) (err error) {
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("mend shard %06d: %w", at.shard, err)
 	}
+	o.doubt(at.shard)
 	return nil
 }
 

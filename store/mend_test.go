@@ -109,6 +109,24 @@ func TestMendedBundleIsWholeAgain(t *testing.T) {
 		"header":                func(t *testing.T, path string) { overwrite(t, shardPath(path, 2), 3) },
 		"end of a sealed shard": func(t *testing.T, path string) { overwrite(t, shardPath(path, 1), shards[0]-3) },
 		"image's bytes":         func(t *testing.T, path string) { overwrite(t, shardPath(path, 2), 600) },
+		"a shard's entry, and the shard cut": func(t *testing.T, path string) {
+			spoilValue(t, path, bucketShards, 0, -1)
+			must(0, os.Truncate(shardPath(path, 1), 1500))
+		},
+		"an entry that is not there": func(t *testing.T, path string) {
+			edit(t, path, func(tx *txn) error { return tx.remove(bucketShards, shardKey(1)) })
+		},
+		"a shard's entry, and the manifest": func(t *testing.T, path string) {
+			spoilValue(t, path, bucketShards, 0, -1)
+			overwrite(t, filepath.Join(path, manifestName), 70)
+		},
+		"a shard's entry, the manifest, and the shard lost": func(t *testing.T, path string) {
+			spoilValue(t, path, bucketShards, 0, 3)
+			overwrite(t, filepath.Join(path, manifestName), 70)
+			must(0, os.Remove(shardPath(path, 1)))
+		},
+		"manifest":      func(t *testing.T, path string) { overwrite(t, filepath.Join(path, manifestName), 70) },
+		"manifest lost": func(t *testing.T, path string) { must(0, os.Remove(filepath.Join(path, manifestName))) },
 		"sequence and summaries": func(t *testing.T, path string) {
 			spoilValue(t, path, bucketSequences, 2, 40)
 			spoilValue(t, path, bucketByDay, 2, 40)
@@ -116,6 +134,7 @@ func TestMendedBundleIsWholeAgain(t *testing.T) {
 	}
 	for _, bucket := range []string{
 		bucketSequences, bucketByDay, bucketImages, bucketMembers, bucketKeys, bucketCameras, bucketOrganizations, bucketDays, bucketProblems,
+		bucketShards,
 	} {
 		for name, place := range map[string]int{"hash": 5, "body": -1} {
 			damages[name+" of "+bucket] = func(t *testing.T, path string) { spoilValue(t, path, bucket, 0, place) }
@@ -129,11 +148,21 @@ func TestMendedBundleIsWholeAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			damage(t, path)
-			if len(verified(t, path)) == 0 {
-				t.Fatal("the damage does not show")
+			if b, err := Open(path); err != nil { // so it shows
+				if older, err := RestoreManifest(path); err != nil || older {
+					t.Fatal(older, err)
+				}
+			} else {
+				closeBundle(t, b)
+				if len(verified(t, path)) == 0 {
+					t.Fatal("the damage does not show")
+				}
 			}
 			w := openWriterForTest(t, path, WriteOptions{SealSize: o.SealSize, Mend: true})
 			s.put(t, w)
+			if err := w.Reseal(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
 			closeWriter(t, w)
 			for _, finding := range verified(t, path) {
 				t.Errorf("%s: %s", finding.Object, finding.Reason)

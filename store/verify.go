@@ -24,6 +24,7 @@ type VerifyOptions struct {
 type Finding struct {
 	Object    string  `json:"object"` // "manifest", "index", "shard 000003", "image <sha256>", "sequence 4242", ...
 	Reason    string  `json:"reason"`
+	Shard     uint32  `json:"shard,omitempty"`     // the number of the shard that it is about, for Writer.Reseal
 	Sequences []int64 `json:"sequences,omitempty"` // the sequences it affects
 }
 

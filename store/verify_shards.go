@@ -58,6 +58,14 @@ type shardWalk struct {
 
 func (s *shardWalk) object() string { return fmt.Sprintf("shard %06d", s.shard) }
 
+// add records a finding about the current shard.
+func (s *shardWalk) add(reason string) (number int) {
+	if number = s.v.add(s.object(), reason); number >= 0 {
+		s.v.report.Findings[number].Shard = s.shard
+	}
+	return number
+}
+
 // member checks one entry of the bucket members and what it points to.
 func (s *shardWalk) member(ctx context.Context, e entry) error {
 	if err := ctx.Err(); err != nil {
@@ -98,7 +106,7 @@ func (s *shardWalk) member(ctx context.Context, e entry) error {
 	m := member{h, at}
 	if s.known && at.offset-blockSize != s.end {
 		s.whole = nil
-		v.add(s.object(), fmt.Sprintf("a gap from %d to %d, where the index lists nothing", s.end, at.offset-blockSize))
+		s.add(fmt.Sprintf("a gap from %d to %d, where the index lists nothing", s.end, at.offset-blockSize))
 	}
 	s.end, s.known = m.end(), true
 	if s.finding >= 0 {
@@ -179,11 +187,11 @@ func (s *shardWalk) next(ctx context.Context) error {
 	switch {
 	case isMissing(err) && open && s.v.index.OpenSize == 0:
 	case isMissing(err):
-		s.finding = s.v.add(s.object(), "it is missing")
+		s.finding = s.add("it is missing")
 	case errors.Is(err, ErrCorrupt):
-		s.finding = s.v.add(s.object(), reason(err))
+		s.finding = s.add(reason(err))
 	default:
-		s.finding = s.v.add(s.object(), "it cannot be read: "+err.Error())
+		s.finding = s.add("it cannot be read: " + err.Error())
 	}
 	return nil
 }
@@ -209,9 +217,9 @@ func (s *shardWalk) endShard() error {
 		want := v.index.OpenSize
 		switch {
 		case s.size < want:
-			v.add(s.object(), fmt.Sprintf("it has %d bytes instead of %d", s.size, want))
+			s.add(fmt.Sprintf("it has %d bytes instead of %d", s.size, want))
 		case s.known && s.end != want:
-			v.add(s.object(), fmt.Sprintf("its images end at %d instead of %d", s.end, want))
+			s.add(fmt.Sprintf("its images end at %d instead of %d", s.end, want))
 		case s.size > want:
 			v.note("%s has an uncommitted tail of %d bytes: a run was interrupted, the next one takes it up", s.object(), s.size-want)
 		}
@@ -226,26 +234,26 @@ func (s *shardWalk) endShard() error {
 		want, err = decodeSealed(body)
 		return err
 	}); err != nil {
-		v.add(s.object(), reason(err))
+		s.add(reason(err))
 		return nil
 	}
 	if s.size != want.size || s.known && s.end+endSize != want.size {
-		v.add(s.object(), fmt.Sprintf("it has %d bytes, its images end at %d, and it was sealed at %d", s.size, s.end, want.size))
+		s.add(fmt.Sprintf("it has %d bytes, its images end at %d, and it was sealed at %d", s.size, s.end, want.size))
 		return nil
 	}
 	var end [endSize]byte
 	if err := readFull(s.file, end[:], want.size-endSize); err != nil {
-		v.add(s.object(), "its end cannot be read: "+err.Error())
+		s.add("its end cannot be read: " + err.Error())
 		return nil
 	}
 	if !isZero(end[:]) {
-		v.add(s.object(), "its end-of-archive mark is damaged")
+		s.add("its end-of-archive mark is damaged")
 		return nil
 	}
 	if s.whole != nil {
 		s.whole.Write(end[:])
 		if Hash(s.whole.Sum(nil)) != want.hash {
-			v.add(s.object(), "its SHA-256 is not that of the sealed file")
+			s.add("its SHA-256 is not that of the sealed file")
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -103,7 +104,7 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 	}
 	mirror.config.From, mirror.config.To, mirror.config.Limit = from, to, opts.limit
 	if mirror.repair = opts.repair; opts.repair {
-		if mirror.config.Repair, err = damage(ctx, opts.bundle.path); err != nil {
+		if mirror.config.Repair, err = damage(ctx, opts.bundle.path, opts.run.dryRun, log); err != nil {
 			return err
 		}
 	}
@@ -126,14 +127,29 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 	return a.publish(report, opts.output.json, opts.run.strict, err)
 }
 
-// damage lists what verify finds wrong with a bundle.
-func damage(ctx context.Context, path string) ([]store.Finding, error) {
+// damage lists what verify finds wrong with a bundle, whose manifest it restores where that keeps it from being opened.
+func damage(ctx context.Context, path string, dryRun bool, log *slog.Logger) ([]store.Finding, error) {
 	bundle, err := openBundle(path)
+	if err != nil && !dryRun && restoreManifest(path, err, log) {
+		bundle, err = openBundle(path)
+	}
 	if err != nil {
 		return nil, beyondRepair(ctx, path, err)
 	}
 	found, err := bundle.Verify(ctx, store.VerifyOptions{ReadData: true})
 	return found.Findings, closing(bundle, err)
+}
+
+// restoreManifest tries to mend what a bundle cannot be opened for, and says so where it has.
+func restoreManifest(path string, why error, log *slog.Logger) bool {
+	older, err := store.RestoreManifest(path)
+	if err != nil {
+		return false // why says it, too
+	}
+	if log.Warn("the manifest was written again from the index", "reason", why); older {
+		log.Warn("the index is older than the manifest was: what was stored since is lost; fetch its days again")
+	}
+	return true
 }
 
 // beyondRepair adds to the error of a bundle whose index cannot be used what can be saved without it.

@@ -117,9 +117,23 @@ func (m *mirror) run(ctx context.Context, accounts logins) (sum mirrored, err er
 	defer func() { err = cmp.Or(err, m.close()) }()
 	defer accounts.count(&sum)
 	sum.Problems = accounts.refused
-	return sum, m.each(ctx, accounts, &sum, func(client *platform.Client) (fetch.Result, error) {
+	err = m.each(ctx, accounts, &sum, func(client *platform.Client) (fetch.Result, error) {
 		return fetch.Run(ctx, client, m.writer, m.config)
 	})
+	if err == nil && m.repair && m.writer != nil {
+		err = m.writer.Reseal(ctx, shardsOf(m.config.Repair))
+	}
+	return sum, err
+}
+
+// shardsOf are the shards that findings are about.
+func shardsOf(findings []store.Finding) (shards []uint32) {
+	for _, f := range findings {
+		if f.Shard > 0 && !slices.Contains(shards, f.Shard) {
+			shards = append(shards, f.Shard)
+		}
+	}
+	return shards
 }
 
 // each runs one account after the other: the bundle has one writer, and the platform's limits are the host's, not the

@@ -234,6 +234,69 @@ func TestRepairFetchesExactlyTheDamagedSequence(t *testing.T) {
 	}
 }
 
+// TestRepairRestoresTheManifest: the index knows all that is in it. Nothing is fetched again for it, but where the index is an old
+// one: then the run says so, and the days that are fetched beside bring back what it lacks.
+func TestRepairRestoresTheManifest(t *testing.T) {
+	t.Parallel()
+	s, log := fetchedOnce(t)
+	manifest := filepath.Join(s.bundle, "manifest.json")
+	for name, damage := range map[string]func(){
+		"damaged": func() { flip(t, manifest, 70) },
+		"lost":    func() { s.must(os.Remove(manifest)) },
+	} {
+		damage()
+		s.expect(s.run("verify", "--bundle", s.bundle), exitDamaged)
+		nothing := s.fetchArgs("--repair", "--date-from", "2020-01-01", "--date-end", "2020-01-01")
+		if e := s.run(append(nothing, "--dry-run")...); e.code != exitDamaged {
+			t.Errorf("%s: a dry run would repair nothing, and ends with %d\n%s", name, e.code, e)
+		}
+		log.reset()
+		e := s.expect(s.run(nothing...), exitDone)
+		if !strings.Contains(e.stderr, "manifest was written again") || strings.Contains(e.stderr, "is lost") {
+			t.Errorf("%s: it does not say what it did\n%s", name, e)
+		}
+		if n := len(log.distinct("/detections")) + len(log.distinct("/storage/")); n > 0 {
+			t.Errorf("%s: %d sequences and images were asked for", name, n)
+		}
+		s.expectWhole()
+	}
+
+	s.bundle = filepath.Join(s.home, "old.bundle")
+	index := filepath.Join(s.bundle, "index.db")
+	s.expect(s.run(s.fetchArgs("--date-end", firstDay)...), exitDone)
+	before, err := os.ReadFile(index)
+	s.must(err)
+	s.expect(s.run(s.fetchArgs()...), exitDone)
+	s.must(os.WriteFile(index, before, 0o600))
+	s.expect(s.run("verify", "--bundle", s.bundle), exitDamaged)
+	e := s.expect(s.run(s.fetchArgs("--repair")...), exitDone)
+	if !strings.Contains(e.stderr, "is lost; fetch its days again") {
+		t.Errorf("it does not say that something is lost\n%s", e)
+	}
+	s.expectWhole()
+}
+
+// TestRepairMendsAShardThatWasSealedWhileDamaged: the hash of the shard was that of the damage, and verify said so after every
+// repair.
+func TestRepairMendsAShardThatWasSealedWhileDamaged(t *testing.T) {
+	t.Parallel()
+	s, _ := fetchedOnce(t)
+	w, err := store.OpenWriter(t.Context(), s.bundle, store.WriteOptions{SealSize: 1})
+	s.must(err)
+	shard := filepath.Join(s.bundle, "images", "000001.tar")
+	at := members(t, shard)[0]
+	flip(t, shard, at[0]+at[1]/2)
+	_, err = w.PutImage(t.Context(), 1, "1-20260801100000-0a1b2c3d.jpg", store.JPEG, []byte("one more seals the shard"))
+	s.must(errors.Join(err, w.Close()))
+	if found := s.findings(); len(sequencesOf(found)) == 0 {
+		t.Fatalf("verify finds %+v", found)
+	}
+	s.expect(s.run(s.fetchArgs("--repair")...), exitDone)
+	if found := s.findings(); len(found) > 0 {
+		t.Errorf("after the repair verify finds %+v", found)
+	}
+}
+
 // TestAnIndexBeyondRepairIsSaidToBeSo: with what can be saved from the shards, which stay untouched. Fetching into a new
 // bundle brings everything.
 func TestAnIndexBeyondRepairIsSaidToBeSo(t *testing.T) {
