@@ -230,7 +230,7 @@ func TestLogOfAnOutageHasNoSecret(t *testing.T) {
 		const token = "opaqueCANARY0123"
 		var log bytes.Buffer
 		c := New(Config{
-			BaseURL: base, Secrets: []string{token}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+			BaseURL: base, Secrets: []string{token}, Log: slog.New(slog.NewTextHandler(&log, nil)), Retry: Retry{Attempts: 50},
 			Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 				return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Name: r.URL.Host, Err: "no such host"}}
 			}),
