@@ -48,9 +48,10 @@ func (cs *circuits) of(origin string, made func() *circuit) *circuit {
 // with one message. It opens when the host
 //   - could not even be connected to for patience after its last answer, dialsToOpen times at least,
 //   - has never answered and one request has used up its attempts to connect, or
-//   - left giveUpsToOpen requests in a row without any answer, with no answer to another one in between, nor for silence.
+//   - left giveUpsToOpen requests in a row without any answer, with no answer to another one in between, nor for silence, or
+//   - answers, but nothing that anybody can use (see streak).
 //
-// Any answer, an error too, closes it, but for those by which a gateway says that nobody is behind it (outcome.byGateway).
+// A useful answer closes it, an error of the API's own too (see outcome.worth).
 type circuit struct {
 	who      string
 	sentinel error
@@ -66,9 +67,10 @@ type circuit struct {
 	cause    error
 	opened   chan struct{} // closed when the circuit opens, made anew when it closes
 	open     bool
-	told     bool      // the log, that there is no answer
+	told     time.Time // the beginning of the silence that the log was told of; zero: of none
 	quiet    bool      // the circuit is that of one request, and each would tell
 	probe    time.Time // when the last request was let through an open circuit
+	vain     streak
 }
 
 func newCircuit(who string, sentinel error, patience time.Duration) *circuit {
@@ -91,22 +93,41 @@ func (c *circuit) enter() (<-chan struct{}, error) {
 
 // failure is called with mu held.
 func (c *circuit) failure() error {
+	if c.vain.opened {
+		return c.vain.failure(c.sentinel, c.who)
+	}
 	return &unreachableError{sentinel: c.sentinel, who: c.who, since: time.Since(c.since), cause: c.cause}
 }
 
-// success notes an answer of any kind. If the log was told that there is none, it says for how long there was none.
-func (c *circuit) success() (silent time.Duration, tell bool) {
+// success notes a useful answer, and to what if that can be asked again. If the log was told that there is none, it says for
+// how long there was none.
+func (c *circuit) success(to question) (silent time.Duration, tell bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open {
 		c.open, c.opened = false, make(chan struct{})
 	}
-	if c.told {
-		silent, tell, c.told = time.Since(c.since), true, false
+	if !c.told.IsZero() {
+		silent, tell, c.told = time.Since(c.told), true, time.Time{}
 	}
+	c.vain.end(to)
+	c.heard()
+	return silent, tell
+}
+
+// spoke notes an answer of no use: the host is not silent, and what it says opens and closes nothing by itself.
+func (c *circuit) spoke() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open {
+		c.heard()
+	}
+}
+
+// heard ends a silence. It is called with mu held.
+func (c *circuit) heard() {
 	c.answered, c.last = true, time.Now()
 	c.since, c.dials, c.giveUps, c.cause = time.Time{}, 0, 0, nil
-	return silent, tell
 }
 
 // failed notes an attempt that began at started and got no answer.
@@ -132,10 +153,10 @@ func (c *circuit) failed(started time.Time, dial bool, cause error) {
 func (c *circuit) untold() (silent time.Duration, cause error, tell bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.since.IsZero() || c.open || c.told || c.quiet || time.Since(c.since) < silenceToTell {
+	if c.since.IsZero() || c.open || !c.told.IsZero() || c.quiet || time.Since(c.since) < silenceToTell {
 		return 0, nil, false
 	}
-	c.told = true
+	c.told = c.since
 	return time.Since(c.since), c.cause, true
 }
 

@@ -392,7 +392,7 @@ func TestConnectTimeoutIsNoOutage(t *testing.T) {
 func TestAnsweredMeanwhile(t *testing.T) {
 	host := newCircuit("host", ErrUnreachable, time.Minute)
 	host.failed(time.Now(), false, io.EOF) // the last attempt of each
-	host.success()
+	host.success(question{})
 	for range 2 * giveUpsToOpen {
 		if err := host.gaveUp(); err != nil {
 			t.Fatal(err)
@@ -404,7 +404,7 @@ func TestAnsweredMeanwhile(t *testing.T) {
 func TestThreeWhoGiveUpAtOnceAreNoOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		host := newCircuit("host", ErrUnreachable, time.Minute)
-		host.success()
+		host.success(question{})
 		for range 2 * giveUpsToOpen {
 			host.failed(time.Now(), false, io.EOF)
 			if err := host.gaveUp(); err != nil {
@@ -424,7 +424,7 @@ func TestOutageBeginsWithTheLastAnswer(t *testing.T) {
 		host := newCircuit("host", ErrUnreachable, time.Minute)
 		began := time.Now()
 		time.Sleep(time.Minute)
-		host.success()
+		host.success(question{})
 		for range 2 * dialsToOpen {
 			host.failed(began, true, syscall.ETIMEDOUT)
 		}

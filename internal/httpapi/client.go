@@ -92,12 +92,7 @@ func (c *Client) JSON(ctx context.Context, r Request, out any) error {
 
 // Bytes does the request and returns a 2xx answer's body, at most MaxBytes. An HTML page is never what was asked for.
 func (c *Client) Bytes(ctx context.Context, r Request) ([]byte, http.Header, error) {
-	res, err := c.do(ctx, r, "*/*", func(res outcome) error {
-		if looksLikeHTML(res.body) {
-			return errHTML
-		}
-		return nil
-	})
+	res, err := c.do(ctx, r, "*/*", notHTML)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -133,6 +128,13 @@ type finalError struct{ error }
 
 func (e finalError) Unwrap() error { return e.error }
 
+func notHTML(res outcome) error {
+	if looksLikeHTML(res.body) {
+		return errHTML
+	}
+	return nil
+}
+
 func decode(res outcome, out any) error {
 	switch {
 	case len(res.body) == 0 && (out == nil || res.status == http.StatusNoContent):
@@ -161,10 +163,12 @@ type outcome struct {
 	detail   string
 	after    time.Duration // Retry-After
 	asked    bool          // there was one
+	page     bool          // an error in HTML
 
 	err      error // no answer, or an unusable one
 	unusable bool  // a 2xx answer whose body is broken, refused by check, or too large
 	final    bool  // another attempt would meet the same
+	hopeless bool  // and so would every other request to the host
 	unsent   bool  // nothing of the request can have reached the server
 
 	decoded func() // to be called when body has been decoded; nil: nobody waits for that
@@ -195,6 +199,7 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 	if err != nil {
 		return outcome{}, &Error{Method: r.Method, Path: t.shown(), Err: c.clean(err)}
 	}
+	asked := question{r, t, accept}
 	host := c.circuitOf(t)
 	deadline := time.Now().Add(c.retry.For)
 	var (
@@ -214,24 +219,16 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		}
 		attempts++
 		started := time.Now()
-		out := c.attempt(ctx, r, t, token, accept, attempts)
-		if out.answered && !out.unusable && out.status/100 == 2 {
-			if out.err = check(out); out.err != nil {
-				out.unusable, out.final = true, errors.As(out.err, &finalError{})
-			}
-		}
-		if out.decoded != nil {
-			out.decoded()
-		}
-		switch {
-		case out.byGateway():
-			host.failed(started, false, &gatewayError{out.status, out.detail})
-		case out.answered:
-			if silent, tell := host.success(); tell {
+		out := c.ask(ctx, asked, token, attempts, check)
+		switch worth := out.worth(t.foreign); {
+		case worth == useful:
+			if silent, tell := host.success(asked.answered(out)); tell {
 				c.log.InfoContext(ctx, c.line(host.who+" answers again"), "after", silent.Round(time.Second))
 			}
-		case ctx.Err() == nil && !out.final:
-			host.failed(started, out.unsent, c.clean(out.err))
+		case worth == useless && out.answered:
+			host.spoke()
+		case worth == silent && ctx.Err() == nil:
+			host.failed(started, out.unsent, c.reason(out))
 		}
 		switch {
 		case out.answered && !out.unusable && out.status/100 == 2:
@@ -250,7 +247,7 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 			stale = generation
 			continue
 		case !mayRepeat(out, r.idempotent()):
-			return outcome{}, c.failure(r, t, out, attempts)
+			return outcome{}, c.failure(r, t, c.gaveUp(ctx, host, asked, out, false), attempts)
 		}
 		failed++
 		if !out.unsent || !host.hasAnswered() {
@@ -258,12 +255,7 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		}
 		left := time.Until(deadline)
 		if countedFailures >= c.retry.Attempts || left <= 0 {
-			if !out.answered || out.byGateway() {
-				if err := host.gaveUp(); err != nil {
-					out = outcome{err: err, unsent: out.unsent} // which says all that a gateway said
-				}
-			}
-			return outcome{}, c.failure(r, t, out, attempts)
+			return outcome{}, c.failure(r, t, c.gaveUp(ctx, host, asked, out, true), attempts)
 		}
 		if silent, why, tell := host.untold(); tell {
 			c.log.WarnContext(ctx, c.line(host.who+" does not answer; trying on"), "for", silent.Round(time.Second), "reason", c.line(why.Error()))
@@ -295,6 +287,20 @@ func (c *Client) failure(r Request, t target, out outcome, attempts int) *Error 
 		e.Detail += " (the Authorization header was lost on the way: does the address redirect, or a proxy drop it?)" // contract G8
 	}
 	return e
+}
+
+// ask makes one attempt and judges what came of it.
+func (c *Client) ask(ctx context.Context, q question, token string, number int, check func(outcome) error) outcome {
+	out := c.attempt(ctx, q.request, q.target, token, q.accept, number)
+	if out.answered && !out.unusable && out.status/100 == 2 {
+		if out.err = check(out); out.err != nil {
+			out.unusable, out.final = true, errors.As(out.err, &finalError{})
+		}
+	}
+	if out.decoded != nil {
+		out.decoded()
+	}
+	return out
 }
 
 // attempt sends the request once, follows the redirects allowed, and reads the answer.
@@ -336,9 +342,9 @@ func (c *Client) attempt(ctx context.Context, r Request, t target, token, accept
 		resp, err := c.transport.RoundTrip(req)
 		if err != nil {
 			out = outcome{unsent: !connected || isDial(err)}
-			out.final, out.err = finally(err)
+			out.final, out.hopeless, out.err = finally(err)
 			if local := up.failure(); local != nil {
-				out.err, out.final = fmt.Errorf("read what is to be sent: %w", local), true
+				out.err, out.final, out.hopeless = fmt.Errorf("read what is to be sent: %w", local), true, false
 			}
 			return out
 		}

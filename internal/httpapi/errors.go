@@ -12,7 +12,8 @@ import (
 var (
 	// ErrUnauthorized: login refused, or a 401 that a new login did not cure. Further authorised requests fail at once.
 	ErrUnauthorized = errors.New("refused by the API")
-	// ErrUnreachable: the API's host has not answered for so long that further requests fail at once. A run should end.
+	// ErrUnreachable: the API's host has not answered for so long, or nothing of use so often, that further requests fail at
+	// once. A run should end.
 	ErrUnreachable = errors.New("the API does not answer")
 	// ErrHostUnreachable: the same of another host than the API's, the images' storage; the API itself may be well.
 	ErrHostUnreachable = errors.New("the host does not answer")
@@ -91,8 +92,11 @@ func (c *Client) clean(err error) error {
 	if err == nil {
 		return nil
 	}
-	text := err.Error()
-	if line := c.line(text); line != text {
+	text, most := err.Error(), maxLine
+	if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrHostUnreachable) {
+		most = 2 * maxLine // the name of a host and its last words, which end with what to do
+	}
+	if line := lineOf(scrub(text, c.secrets()), most); line != text {
 		return &cleanError{text: line, err: err}
 	}
 	return err
@@ -107,17 +111,18 @@ type unauthorizedError struct {
 func (e *unauthorizedError) Error() string   { return e.what + ": " + e.err.Error() }
 func (e *unauthorizedError) Unwrap() []error { return []error{ErrUnauthorized, e.err} }
 
-// gatewayError is the answer of a gateway to which the host behind it gave none.
-type gatewayError struct {
+// answerError is an answer of no use: that of a gateway to which the host behind it gave none, say.
+type answerError struct {
+	by     string // "a gateway answers "
 	status int
 	detail string
 }
 
-func (e *gatewayError) Error() string {
+func (e *answerError) Error() string {
 	if e.detail == "" {
-		return "a gateway answers " + statusText(e.status)
+		return e.by + statusText(e.status)
 	}
-	return "a gateway answers " + statusText(e.status) + ": " + e.detail
+	return e.by + statusText(e.status) + ": " + e.detail
 }
 
 // unreachableError is one of the two sentinels and the last thing that went wrong.
@@ -145,3 +150,20 @@ func (e *unreachableError) Unwrap() []error {
 	}
 	return []error{e.sentinel, e.cause}
 }
+
+// uselessError is one of the two sentinels and the last of the answers of no use.
+type uselessError struct {
+	sentinel error
+	who      string
+	requests int // in a row; 0: none can have another
+	cause    error
+}
+
+func (e *uselessError) Error() string {
+	if e.requests == 0 {
+		return e.who + " cannot be used: " + e.cause.Error()
+	}
+	return fmt.Sprintf("%s has given no useful answer to the last %d requests: %v", e.who, e.requests, e.cause)
+}
+
+func (e *uselessError) Unwrap() []error { return []error{e.sentinel, e.cause} }

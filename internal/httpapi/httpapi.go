@@ -4,7 +4,7 @@
 // A request passes these stations, one file each:
 //
 //	address.go    the URL: below the API's base, or an absolute one of another host, which never gets the token
-//	circuit.go    a host that has not answered for long is not asked again and again
+//	circuit.go    a host that has not answered for long is not asked again and again; useless.go: nor one that answers nothing of use
 //	login.go      one login for all that wait for it, and a new one when a token is refused
 //	client.go     one attempt: send, follow the few redirects allowed, read within limits
 //	retry.go      what may be repeated, how often, after which wait

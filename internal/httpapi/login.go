@@ -130,6 +130,13 @@ func tokenRefused(out outcome) bool {
 	return out.status == http.StatusUnauthorized || out.status == http.StatusNotAcceptable && out.detail == "Invalid token."
 }
 
+// lastToken is the newest token there is, without a login.
+func (c *Client) lastToken() string {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	return c.session.token
+}
+
 // tokenAccepted notes that the API took the token.
 func (c *Client) tokenAccepted(generation int) {
 	c.session.mu.Lock()

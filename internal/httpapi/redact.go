@@ -181,7 +181,10 @@ func escapes(r rune, bytes string) []string {
 const maxLine = 200 // characters of a server's words in a message
 
 // oneLine makes a text that a server has written fit for a terminal: one line, no control characters, at most maxLine.
-func oneLine(text string) string {
+func oneLine(text string) string { return lineOf(text, maxLine) }
+
+// lineOf is oneLine with another limit, in characters.
+func lineOf(text string, most int) string {
 	var b strings.Builder
 	count, blank := 0, false
 	for _, r := range text {
@@ -194,7 +197,7 @@ func oneLine(text string) string {
 			count++
 			blank = false
 		}
-		if count >= maxLine-1 {
+		if count >= most-1 {
 			return strings.TrimRight(b.String(), " ") + "…"
 		}
 		b.WriteRune(r)

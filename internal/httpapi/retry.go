@@ -50,8 +50,9 @@ func ambiguous(out outcome, idempotent bool) bool {
 	return !out.answered || out.unusable || out.status >= 500 || out.status == http.StatusRequestTimeout
 }
 
-// finally recognises failures without an answer that another attempt would meet again, and adds what to do about them.
-func finally(err error) (final bool, _ error) {
+// finally recognises failures without an answer that another attempt would meet again, and adds what to do about them. Those
+// that are hopeless every other request to the host would meet, too.
+func finally(err error) (final, hopeless bool, _ error) {
 	var (
 		authority x509.UnknownAuthorityError
 		host      x509.HostnameError
@@ -61,15 +62,15 @@ func finally(err error) (final bool, _ error) {
 	)
 	switch {
 	case errors.Is(err, ErrHostRefused), errors.As(err, &finalError{}):
-		return true, err
+		return true, false, err
 	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
-		return true, fmt.Errorf("%w (should the address begin with http instead of https?)", err)
+		return true, true, fmt.Errorf("%w (should the address begin with http instead of https?)", err)
 	case errors.As(err, &authority):
-		return true, fmt.Errorf("%w (a private authority's certificate goes in the file named by SSL_CERT_FILE)", err)
+		return true, true, fmt.Errorf("%w (a private authority's certificate goes in the file named by SSL_CERT_FILE)", err)
 	case errors.As(err, &host), errors.As(err, &invalid), errors.As(err, &verify):
-		return true, err
+		return true, true, err
 	}
-	return false, err
+	return false, false, err
 }
 
 // isDial recognises failures before a connection was there, so that nothing can have been sent.
