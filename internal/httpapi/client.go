@@ -220,7 +220,7 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		attempts++
 		started := time.Now()
 		out := c.ask(ctx, asked, token, attempts, check)
-		switch worth := out.worth(t.foreign); {
+		switch worth := out.worth(t.absolute); {
 		case worth == useful:
 			if silent, tell := host.success(asked.answered(out)); tell {
 				c.log.InfoContext(ctx, c.line(host.who+" answers again"), "after", silent.Round(time.Second))

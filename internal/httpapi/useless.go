@@ -35,8 +35,8 @@ const (
 	useful               // the host's own answer to this request, an error too
 )
 
-// worth judges an outcome. Of another host than the API's, which stores images, pages of HTML with 403 or 404 are answers.
-func (o outcome) worth(foreign bool) worth {
+// worth judges an outcome. Who stores images, at an absolute URL, may answer 403 and 404 with pages of HTML; an API does not.
+func (o outcome) worth(absolute bool) worth {
 	switch {
 	case o.hopeless:
 		return useless
@@ -50,7 +50,7 @@ func (o outcome) worth(foreign bool) worth {
 		return useful
 	case o.status/100 == 3, o.status >= 500, retryableStatus(o.status):
 		return useless
-	case o.page && !foreign && o.status != http.StatusRequestEntityTooLarge: // which is said by gateways, of this request
+	case o.page && !absolute && o.status != http.StatusRequestEntityTooLarge: // which is said by gateways, of this request
 		return useless
 	default:
 		return useful
@@ -66,7 +66,10 @@ type question struct {
 
 // answered returns the question if asking again changes nothing, and if its answer was one that a useless host does not give.
 func (q question) answered(out outcome) question {
-	if q.request.Method != http.MethodGet || out.unusable || out.status/100 != 2 || len(out.body) == 0 {
+	switch {
+	case q.request.Method != http.MethodGet, out.unusable, out.status/100 != 2, len(out.body) == 0:
+		return question{}
+	case q.target.absolute && !q.target.foreign: // an image beside the API: its link expires
 		return question{}
 	}
 	return q
@@ -156,7 +159,7 @@ func (c *circuit) verdict() error {
 // sense: its own outcome, or what is wrong with the host, if this request or others have shown that.
 func (c *Client) gaveUp(ctx context.Context, host *circuit, q question, out outcome, usedUp bool) outcome {
 	var err error
-	switch worth := out.worth(q.target.foreign); {
+	switch worth := out.worth(q.target.absolute); {
 	case worth == silent && usedUp:
 		if err = host.gaveUp(); err == nil {
 			err = c.inVain(ctx, host, q, out)
@@ -213,7 +216,7 @@ func (c *Client) looksUseful(ctx context.Context, host *circuit, q question) boo
 			return notHTML(out)
 		})
 		c.Recycle(out.body)
-		if out.worth(q.target.foreign) == useful {
+		if out.worth(q.target.absolute) == useful {
 			host.success(question{})
 			return true
 		}

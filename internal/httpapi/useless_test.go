@@ -172,6 +172,7 @@ func TestAnswersThatAreErrorsOpenNoCircuit(t *testing.T) {
 		{"come back later", base, wait(429)},
 		{"maintenance", base, wait(503)},
 		{"images that are gone", "http://images.test", text(404, "<html><title>404 Not Found</title>")},
+		{"images beside the API", base, text(404, "<html><title>404 Not Found</title>")},
 		{"links that have expired", "http://images.test", text(403, "<html><title>403 Forbidden</title>")},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
