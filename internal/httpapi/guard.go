@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -96,7 +98,8 @@ func embedded(a netip.Addr) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// apiReach is what is known of the API's own addresses: written in its URL, or dialled.
+// apiReach is what is known of the API's own addresses: written in its URL, dialled, or at the other end of a connection that
+// another Client of the same transport has dialled.
 type apiReach struct{ seen atomic.Uint32 }
 
 func (r *apiReach) note(a netip.Addr) { r.seen.Or(uint32(reachOf(a))) }
@@ -201,4 +204,17 @@ func control(ctx context.Context, _, address string, _ syscall.RawConn) error {
 	}
 	p.api.note(ap.Addr())
 	return nil
+}
+
+// withConnected notes the API's address of a connection that is there already: it may have been dialled for another Client.
+// Through a proxy its other end is the proxy.
+func withConnected(ctx context.Context, p dialPolicy) context.Context {
+	if p.foreign || p.proxied {
+		return ctx
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		if at, ok := info.Conn.RemoteAddr().(*net.TCPAddr); ok {
+			p.api.note(at.AddrPort().Addr())
+		}
+	}})
 }

@@ -114,6 +114,64 @@ func TestNameThatResolvesInside(t *testing.T) {
 	}
 }
 
+// TestSecondClientOverAConnectionOfTheFirst: with several accounts the API was dialled for one of them, and it is as private for all.
+func TestSecondClientOverAConnectionOfTheFirst(t *testing.T) {
+	srv := httptest.NewUnstartedServer(text(200, "[]"))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.Start()
+	defer srv.Close()
+	secure := httptest.NewTLSServer(text(200, "[]"))
+	defer secure.Close()
+	at, err := url.Parse(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name, api string
+		proxy     *url.URL
+		allowed   bool
+	}{
+		{"http", "http://api.example", nil, true},
+		{"https", "https://example.com", nil, true},
+		{"through a private proxy, which says nothing of the API", "http://api.example", at, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var dials atomic.Int64
+			tr := named(tc.proxy, map[string]string{"images.example:80": hostOf(srv), "api.example:80": hostOf(srv), "example.com:443": secure.Listener.Addr().String()})
+			dial := tr.http.DialContext
+			tr.http.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				dials.Add(1)
+				return dial(ctx, network, addr)
+			}
+			tr.http.TLSClientConfig.RootCAs = x509.NewCertPool()
+			tr.http.TLSClientConfig.RootCAs.AddCert(secure.Certificate())
+			defer tr.CloseIdleConnections()
+			for range 2 {
+				c := New(Config{BaseURL: tc.api, Transport: tr})
+				if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); err != nil {
+					t.Fatal(err)
+				}
+				if dials.Load() != 1 {
+					t.Fatalf("%d connections: the test is about one", dials.Load())
+				}
+				if err := c.api.permit(netip.MustParseAddr("10.0.0.1")); (err == nil) != tc.allowed {
+					t.Errorf("private images: %v", err)
+				}
+				if tc.proxy == nil && c.api.permit(netip.MustParseAddr("169.254.169.254")) == nil {
+					t.Error("a metadata service is allowed")
+				}
+			}
+			c := New(Config{BaseURL: tc.api, Transport: tr})
+			if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := c.Bytes(t.Context(), Request{Path: "http://images.example/1.jpg"}); err != nil {
+				t.Errorf("an image of a name that is private: %v", err)
+			}
+		})
+	}
+}
+
 func TestWrittenAddressIsJudgedWithAnyTransport(t *testing.T) {
 	var asked atomic.Int64
 	spy := roundTripper(func(*http.Request) (*http.Response, error) { asked.Add(1); return nil, errors.New("asked") })

@@ -116,7 +116,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, finalError{errors.New("the proxy's address in HTTPS_PROXY or HTTP_PROXY is no usable URL")}
 		}
 		p.proxied = proxy != nil
-		ctx = withDialPolicy(ctx, p)
+		ctx = withConnected(withDialPolicy(ctx, p), p)
 	}
 	resp, err := t.http.RoundTrip(req.WithContext(ctx)) //nolint:bodyclose // handed on
 	if err != nil {
