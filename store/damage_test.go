@@ -249,8 +249,8 @@ func indexRegions(t *testing.T, data []byte) []region {
 				add("branch element", e+8, 8, false)
 				keyAt := e + int64(le.Uint32(data[e:]))
 				// A separator, and where it lies, may be changed without leading a look-up astray.
-				add("branch key", e, 8, true)
-				add("branch key", keyAt, int64(le.Uint32(data[e+4:])), true)
+				add("branch key", e, 8, false)
+				add("branch key", keyAt, int64(le.Uint32(data[e+4:])), false)
 				end = max(end, keyAt+int64(le.Uint32(data[e+4:])))
 				visit(le.Uint64(data[e+8:]))
 			}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ const (
 	freelistPage    = 0x10
 	bucketElement   = 0x01
 	maxDepth        = 64      // of a tree; real ones have up to 5 levels
+	maxKeySize      = 32768   // bbolt's, in bytes
 	mostPages       = 1 << 28 // of an index: 1 TiB, of which the set of used pages takes 32 MiB
 	quickPages      = 1 << 16 // pages up to which opening looks at leaves too: 256 MiB, some 50 ms
 )
@@ -136,7 +138,7 @@ func walkPages(f io.ReaderAt, size int64, scope pageScope, report func(reason st
 	w := &pageWalk{r: f, pages: meta.pages, used: newPageSet(meta.pages), leaves: scope == allPages || meta.pages <= quickPages, report: report}
 	w.used.set(0)
 	w.used.set(1)
-	w.tree(meta.root, 0, true)
+	w.tree(meta.root, 0, true, nil)
 	if scope == allPages && w.err == nil {
 		w.freelist(meta.freelist)
 	}
@@ -150,7 +152,8 @@ type pageWalk struct {
 	used   pageSet
 	leaves bool // look at leaves, not only at what leads to them
 	report func(reason string)
-	err    error // of reading
+	err    error          // of reading
+	buffer [pageSize]byte // the page that was read last, without overflow
 }
 
 // pageSet is a set of page numbers.
@@ -181,7 +184,7 @@ func (w *pageWalk) load(id uint64) (page, bool) {
 	if id < 2 || id >= w.pages {
 		return page{}, w.wrong("page %d is out of range", id)
 	}
-	var buffer [pageSize]byte
+	buffer := &w.buffer
 	if w.err = readFull(w.r, buffer[:], int64(id)*pageSize); w.err != nil {
 		return page{}, false
 	}
@@ -217,8 +220,22 @@ func (w *pageWalk) load(id uint64) (page, bool) {
 	return p, w.err == nil
 }
 
-// tree checks a page and all below it.
-func (w *pageWalk) tree(id uint64, depth int, top bool) {
+// key reads a key of the page that was read last. It lies within the page.
+func (w *pageWalk) key(id uint64, start, size int64) ([]byte, bool) {
+	if size > maxKeySize {
+		return nil, w.wrong("page %d has a key of %d bytes", id, size)
+	}
+	key := make([]byte, size)
+	if start+size <= pageSize {
+		copy(key, w.buffer[start:])
+	} else {
+		w.err = readFull(w.r, key, int64(id)*pageSize+start)
+	}
+	return key, w.err == nil
+}
+
+// tree checks a page and all below it; key is that which leads to it, nil for a root.
+func (w *pageWalk) tree(id uint64, depth int, top bool, key []byte) {
 	if depth > maxDepth {
 		w.wrong("page %d lies too deep", id)
 		return
@@ -229,8 +246,11 @@ func (w *pageWalk) tree(id uint64, depth int, top bool) {
 	}
 	switch p.flags {
 	case branchPage:
-		w.branch(p, depth, top)
+		w.branch(p, depth, top, key)
 	case leafPage:
+		if key != nil && !w.leafBegins(p, key) {
+			return
+		}
 		if where := w.leaf(p.elements, p.count, p.span, top, func(value []byte, at int64) bool {
 			w.err = readFull(w.r, value, int64(id)*pageSize+at)
 			return w.err == nil
@@ -242,12 +262,32 @@ func (w *pageWalk) tree(id uint64, depth int, top bool) {
 	}
 }
 
-func (w *pageWalk) branch(p page, depth int, top bool) {
+// leafBegins checks that a leaf, whose elements have not been checked, begins with the key that leads to it.
+func (w *pageWalk) leafBegins(p page, key []byte) bool {
+	if p.count == 0 {
+		return w.wrong("leaf page %d is empty", p.id)
+	}
+	le := binary.LittleEndian
+	start, size := pageHeaderSize+int64(le.Uint32(p.elements[4:])), int64(le.Uint32(p.elements[8:]))
+	if start+size > p.span {
+		return w.wrong("page %d: element 0 lies outside it", p.id)
+	}
+	first, ok := w.key(p.id, start, size)
+	return ok && w.begins(p, first, key)
+}
+
+// begins checks that a page begins with the key that its parent gives it. Look-ups forgive another one, but a writer that
+// changes the page would leave the parent with two entries for it.
+func (w *pageWalk) begins(p page, first, key []byte) bool {
+	return bytes.Equal(first, key) || w.wrong("page %d does not begin with the key that leads to it", p.id)
+}
+
+func (w *pageWalk) branch(p page, depth int, top bool, key []byte) {
 	if p.count == 0 {
 		w.wrong("branch page %d is empty", p.id)
 		return
 	}
-	children := make([]uint64, 0, p.count)
+	children, keys := make([]uint64, 0, p.count), make([][]byte, 0, p.count)
 	le := binary.LittleEndian
 	for i := range p.count {
 		e := p.elements[i*pageElementSize:]
@@ -255,14 +295,20 @@ func (w *pageWalk) branch(p page, depth int, top bool) {
 		if size := int64(le.Uint32(e[4:])); size == 0 || start+size > p.span {
 			w.wrong("element %d of branch page %d lies outside it", i, p.id)
 			return
+		} else if k, ok := w.key(p.id, start, size); ok {
+			children, keys = append(children, le.Uint64(e[8:])), append(keys, k)
+		} else {
+			return
 		}
-		children = append(children, le.Uint64(e[8:]))
+	}
+	if key != nil && !w.begins(p, keys[0], key) {
+		return
 	}
 	if !w.leaves && !top && w.aboveLeaves(children[0]) {
 		return
 	}
-	for _, child := range children {
-		w.tree(child, depth+1, top)
+	for i, child := range children {
+		w.tree(child, depth+1, top, keys[i])
 	}
 }
 
@@ -311,7 +357,7 @@ func (w *pageWalk) leaf(elements []byte, count int, span int64, top bool, read f
 		}
 	}
 	for _, root := range roots {
-		w.tree(root, 1, false)
+		w.tree(root, 1, false, nil)
 	}
 	return ""
 }
