@@ -30,6 +30,7 @@ type MergeResult struct {
 	Images     int64 // copied, each hashed on the way
 	ImageBytes int64
 	Reused     int64 // frames whose image was there
+	Damaged    int64 // images that no sequence shows and that no bundle has whole: left out
 	Problems   int64 // on record that none of the other bundles has solved
 	Solved     int64 // that one of them has
 }

@@ -47,6 +47,9 @@ func (m *merge) image(ctx context.Context, organizationID int64, key string, h H
 	return nil
 }
 
+// errNowhereWhole is of an image that is damaged in every bundle that has it.
+var errNowhereWhole = errors.New("no bundle has it whole")
+
 // readImage reads an image from the first bundle that has it sound.
 func (m *merge) readImage(ctx context.Context, h Hash) (Format, []byte, error) {
 	var damage error
@@ -69,11 +72,12 @@ func (m *merge) readImage(ctx context.Context, h Hash) (Format, []byte, error) {
 	if damage == nil {
 		damage = corruptf("image %s is in none of the bundles", h)
 	}
-	return "", nil, damage
+	return "", nil, fmt.Errorf("%w: %w", errNowhereWhole, damage)
 }
 
 // keys takes over images that no sequence shows yet: an interrupted fetch has them, and its next run would ask for them
-// again. Where a key leads to different images the bundle's own stays.
+// again. Where a key leads to different images the bundle's own stays. Of a damaged one nothing is lost that a fetch would not ask
+// for again.
 func (m *merge) keys(ctx context.Context) error {
 	return m.each(ctx, bucketKeys, func(ctx context.Context, row []*entry) error {
 		if row[0] != nil {
@@ -100,6 +104,11 @@ func (m *merge) keys(ctx context.Context) error {
 				image = h
 			}
 		}
-		return m.image(ctx, documentID(key[:8]), string(key[8:]), image)
+		err := m.image(ctx, documentID(key[:8]), string(key[8:]), image)
+		if errors.Is(err, errNowhereWhole) {
+			m.count(func(r *MergeResult) { r.Damaged++ })
+			return nil
+		}
+		return err
 	})
 }

@@ -66,8 +66,9 @@ type mergeSequences struct {
 }
 
 type mergeImages struct {
-	Copied int64 `json:"copied"`
-	Reused int64 `json:"reused"`
+	Copied  int64 `json:"copied"`
+	Reused  int64 `json:"reused"`
+	Damaged int64 `json:"damaged,omitempty"`
 }
 
 type mergeProblemCounts struct {
@@ -95,7 +96,7 @@ func runMerge(ctx context.Context, a *app, opts mergeOptions, from []string) err
 		Command: "merge", Bundle: opts.into, From: from, Source: result.Source.URL, Bytes: result.ImageBytes,
 		Seconds:   seconds(a.now().Sub(started)),
 		Sequences: mergeSequences{New: result.New, Updated: result.Updated, Unchanged: result.Unchanged},
-		Images:    mergeImages{Copied: result.Images, Reused: result.Reused},
+		Images:    mergeImages{Copied: result.Images, Reused: result.Reused, Damaged: result.Damaged},
 		Problems:  mergeProblemCounts{Open: result.Problems, Solved: result.Solved},
 	}
 	if ended != nil {
@@ -110,6 +111,9 @@ func runMerge(ctx context.Context, a *app, opts mergeOptions, from []string) err
 func (a *app) printMerge(r mergeReport, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(r)
+	}
+	if n := r.Images.Damaged; n > 0 {
+		a.say(counted(int(n), "image") + " that no sequence shows: damaged, left out")
 	}
 	return a.print("%s: sequences: %d new, %d updated, %d unchanged; images: %d copied (%s), %d there already; problems: %d open, %d solved\n",
 		r.Bundle, r.Sequences.New, r.Sequences.Updated, r.Sequences.Unchanged, r.Images.Copied, humanBytes(r.Bytes), r.Images.Reused,
