@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ type owner struct {
 	sealSize int64
 	mending  bool             // WriteOptions.Mend
 	vacant   map[Hash]vacancy // while mending
-	doubtful []uint32         // sealed shards whose hash may be wrong; see mend_seals.go
+	doubtful map[uint32]bool  // sealed shards whose hash may be wrong; see mend_seals.go
 
 	meta   indexMeta // as committed
 	shards []sealed
@@ -80,8 +81,8 @@ func (o *owner) serve(r request) {
 			r.done <- full
 		} else if r.image != nil {
 			r.done <- o.take(r.image)
-		} else if r.alone != nil {
-			r.done <- o.do(r.alone)
+		} else if r.own != nil {
+			r.done <- o.act(r.own)
 		} else {
 			changes = append(changes, r)
 		}
@@ -109,13 +110,14 @@ func (o *owner) waiting() (request, bool) {
 	}
 }
 
-// do does what needs the owner's own state.
-func (o *owner) do(act func(o *owner) error) (err error) {
+// act does what needs the owner's own state.
+func (o *owner) act(own func(o *owner) error) (err error) {
+	defer func() { o.fail(err) }()
 	defer guard(&err)()
 	if o.failed != nil {
 		return o.failed
 	}
-	return act(o)
+	return own(o)
 }
 
 // take appends an image to the open shard, unless the bundle has it.
@@ -176,11 +178,11 @@ func (o *owner) append(image *newImage) error {
 	size := int64(len(image.data))
 	if o.end > 0 && o.end+blockSize+padded(size)+endSize > o.sealSize {
 		o.commit(nil)
-		if o.failed == nil {
-			o.fail(o.seal())
-		}
 		if o.failed != nil {
 			return o.failed
+		}
+		if err := o.seal(image.ctx); err != nil {
+			return err
 		}
 	}
 	if err := o.openShard(); err != nil {
@@ -336,8 +338,7 @@ func (o *owner) update(change func(t *txn) error) error {
 	o.w.mu.Lock()
 	o.w.meta = t.meta
 	o.w.mu.Unlock()
-	o.w.index.committed(tx)
-	return nil
+	return o.w.index.committed(tx)
 }
 
 // announce says in the manifest that a writer is at work, before its first change.
@@ -364,8 +365,8 @@ func (o *owner) writeManifest(writing bool) error {
 	return nil
 }
 
-// seal ends the open shard, whose members are all committed, and begins the next.
-func (o *owner) seal() error {
+// seal ends the open shard, whose members are all committed, and begins the next. Where ctx ends meanwhile it stays the open one.
+func (o *owner) seal(ctx context.Context) error {
 	n := o.meta.OpenShard
 	if err := o.openShard(); err != nil {
 		return err
@@ -378,7 +379,7 @@ func (o *owner) seal() error {
 		return fmt.Errorf("seal shard %06d: %w", n, err)
 	}
 	h := sha256.New()
-	if size, err := io.Copy(h, io.NewSectionReader(o.file, 0, o.end+endSize)); err != nil {
+	if size, err := io.Copy(h, interruptible{ctx, io.NewSectionReader(o.file, 0, o.end+endSize)}); err != nil {
 		return fmt.Errorf("seal shard %06d: %w", n, err)
 	} else if size != o.end+endSize {
 		return fmt.Errorf("seal shard %06d: %w", n, io.ErrUnexpectedEOF)
@@ -400,8 +401,11 @@ func (o *owner) seal() error {
 }
 
 // fail remembers the first failed write. After it nothing is written: what the disk holds then is unknown to us, and
-// opening the bundle again finds out.
+// opening the bundle again finds out. That a caller did not wait is no failure.
 func (o *owner) fail(err error) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return
+	}
 	if err != nil && o.failed == nil {
 		o.failed = err
 		o.ageTimer.Stop()

@@ -34,6 +34,7 @@ func OpenWriter(ctx context.Context, path string, o WriteOptions) (*Writer, erro
 	if o.SealSize <= 0 {
 		o.SealSize = sealSize
 	}
+	o.SealSize = min(o.SealSize, maxMember)
 	source, err := cleanSource(o.Source)
 	if err != nil {
 		return nil, fmt.Errorf("open bundle %s: %w", path, err)
@@ -229,7 +230,7 @@ func checkBeforeWriting(path string) (err error) {
 func takeUp(ctx context.Context, b *Bundle, o WriteOptions) (_ *owner, err error) {
 	defer guard(&err)()
 	w := &owner{
-		w: &Writer{Bundle: b}, disk: o.disk, now: o.now, sealSize: o.SealSize, mending: o.Mend,
+		w: &Writer{Bundle: b}, disk: o.disk, now: o.now, sealSize: o.SealSize, mending: o.Mend, doubtful: map[uint32]bool{},
 		ageTimer: time.NewTimer(time.Hour),
 	}
 	if err := b.index.view(func(tx *bbolt.Tx) (err error) {
@@ -245,8 +246,8 @@ func takeUp(ctx context.Context, b *Bundle, o WriteOptions) (_ *owner, err error
 	}); err != nil {
 		return nil, err
 	}
-	if w.meta.Format > formatVersion {
-		return nil, fmt.Errorf("%w: format %d can be read, but not written", ErrVersion, w.meta.Format)
+	if err := mayWrite(w.meta); err != nil {
+		return nil, err
 	}
 	b.meta = w.meta
 	for _, name := range []string{indexNewName, manifestNewName} { // before a manifest is written under that name
@@ -269,6 +270,14 @@ func takeUp(ctx context.Context, b *Bundle, o WriteOptions) (_ *owner, err error
 		return nil, err
 	}
 	return w, nil
+}
+
+// mayWrite refuses formats that this version can read only.
+func mayWrite(m indexMeta) error {
+	if m.Format > formatVersion {
+		return fmt.Errorf("%w: format %d can be read, but not written", ErrVersion, m.Format)
+	}
+	return nil
 }
 
 // readShards returns the sealed shards in order.
@@ -393,7 +402,7 @@ func (o *owner) adoptTail(ctx context.Context) (more bool, err error) {
 	if err != nil || !next || o.end == 0 {
 		return false, err
 	}
-	return true, o.seal()
+	return true, o.seal(ctx)
 }
 
 // adoptMembers enters the complete members behind the committed end into the index, and leaves end behind the last.

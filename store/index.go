@@ -196,6 +196,9 @@ func decodeMeta(body []byte) (indexMeta, error) {
 	if m.Generation == 0 || m.OpenShard == 0 || m.OpenSize < 0 || m.Counts == nil {
 		return indexMeta{}, corruptf("index: its meta record is incomplete")
 	}
+	if m.OpenShard > maxShards {
+		return indexMeta{}, corruptf("index: %d shards cannot be", m.OpenShard)
+	}
 	return m, nil
 }
 
@@ -388,8 +391,11 @@ func (s sealed) encode() []byte {
 	return append(binary.BigEndian.AppendUint64(nil, uint64(s.size)), s.hash[:]...)
 }
 
-// possible reports whether a sealed shard can have that size.
-func (s sealed) possible() bool { return s.size >= endSize && s.size%blockSize == 0 }
+// possible reports whether a sealed shard can have that size. More than a tar says of a file would not be packed; mending gives a
+// shard that was cut the length that is said here.
+func (s sealed) possible() bool {
+	return s.size >= endSize && s.size <= maxMember && s.size%blockSize == 0
+}
 
 func decodeSealed(body []byte) (sealed, error) {
 	if len(body) != 8+hashSize {
@@ -398,6 +404,9 @@ func decodeSealed(body []byte) (sealed, error) {
 	s := sealed{size: int64(binary.BigEndian.Uint64(body)), hash: Hash(body[8:])}
 	if !s.possible() {
 		return sealed{}, corruptf("index: a sealed shard of %d bytes cannot be", s.size)
+	}
+	if s.hash.IsZero() { // it would be taken for one that nothing is known of
+		return sealed{}, corruptf("index: a sealed shard has no hash")
 	}
 	return s, nil
 }

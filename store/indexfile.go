@@ -20,8 +20,8 @@ type indexFile struct {
 	db   *bbolt.DB
 	file *os.File // of db
 
-	pages      int64 // that db has allocated
-	renewAfter int64 // so many
+	pages      int64 // allocated since it was last renewed, or that was tried
+	renewAfter int64 // pages
 }
 
 // renewPages is how many pages a handle may allocate until it is renewed: noting them takes it some 300 kB.
@@ -83,20 +83,27 @@ func (x *indexFile) view(read func(tx *bbolt.Tx) error) error {
 func (x *indexFile) begin() (*bbolt.Tx, error) { return x.db.Begin(true) }
 
 // committed is to be told of each write transaction after its commit.
-func (x *indexFile) committed(tx *bbolt.Tx) {
+func (x *indexFile) committed(tx *bbolt.Tx) error {
 	stats := tx.Stats()
-	if x.pages += stats.GetPageCount(); x.pages >= x.renewAfter {
-		x.pages = 0
-		x.renew()
+	if x.pages += stats.GetPageCount(); x.pages < x.renewAfter {
+		return nil
 	}
+	x.pages = 0
+	return x.renew()
 }
 
 // renew exchanges the handle for a new one of the same locked file, between two transactions. Nobody can take the lock
-// meanwhile. Where that cannot be done (openAgain), or fails, the old handle stays: it only takes more memory.
-func (x *indexFile) renew() {
-	fresh, err := openHandle(x.db.Path(), false, func(string, int, os.FileMode) (*os.File, error) { return openAgain(x.file) })
+// meanwhile. Where the file cannot be opened a second time (openAgain) the old handle stays: it only takes more memory. Any other
+// failure is an error after which nothing may be written: bbolt unlocks a file that it fails to open.
+func (x *indexFile) renew() (err error) {
+	defer guard(&err)()
+	again, err := openAgain(x.file)
 	if err != nil {
-		return
+		return nil //nolint:nilerr // as promised
+	}
+	fresh, err := openHandle(x.db.Path(), false, func(string, int, os.FileMode) (*os.File, error) { return again, nil })
+	if err != nil {
+		return fmt.Errorf("open the index anew: %w", err)
 	}
 	x.mu.Lock()
 	db, file := x.db, x.file
@@ -105,6 +112,7 @@ func (x *indexFile) renew() {
 	// The lock belongs to both: the old handle must have no file left when it closes, because bbolt unlocks that.
 	_ = file.Close()
 	_ = db.Close() // says that it has no file
+	return nil
 }
 
 // Close releases the lock.

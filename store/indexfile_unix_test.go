@@ -107,25 +107,53 @@ func TestAHandleThatCannotBeRenewedStays(t *testing.T) {
 		t.Skipf("open files cannot be limited: %v", err)
 	}
 	first := w.index.db
-	w.index.renew()
+	failed := w.index.renew()
 	stayed := w.index.db == first
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
-	if !stayed {
-		t.Error("the handle was exchanged, without a file")
+	if !stayed || failed != nil {
+		t.Errorf("the handle was exchanged without a file, or the writer ends: %v", failed)
 	}
 	if err := w.MarkGone(t.Context(), s.sequences[0].Sequence.ID, true); err != nil {
 		t.Error(err)
 	}
-	if w.index.renew(); w.index.db == first {
-		t.Error("the handle was not renewed when it could be")
+	if err := w.index.renew(); err != nil || w.index.db == first {
+		t.Errorf("the handle was not renewed when it could be: %v", err)
 	}
 	if err := w.MarkGone(t.Context(), s.sequences[1].Sequence.ID, true); err != nil {
 		t.Error(err)
 	}
 	closeWriter(t, w)
 	mustBeSound(t, w.Path())
+}
+
+// TestWritingEndsWhereRenewingFails: bbolt has unlocked the file then, and somebody else may write.
+func TestWritingEndsWhereRenewingFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fails.bundle")
+	w := openWriterForTest(t, path, WriteOptions{})
+	s := newSample(2, 1, 500)
+	s.put(t, w)
+	index := filepath.Join(path, indexName)
+	whole := must(os.ReadFile(index))
+	err := w.do(t.Context(), request{own: func(o *owner) error {
+		if err := os.Truncate(index, 100); err != nil {
+			return err
+		}
+		defer func() { _ = os.WriteFile(index, whole, fileMode) }()
+		return o.w.index.renew()
+	}})
+	if err == nil {
+		t.Fatal("a handle of a file without pages was taken")
+	}
+	if again := w.MarkGone(t.Context(), s.sequences[0].Sequence.ID, true); again == nil {
+		t.Error("the writer goes on")
+	}
+	if w.Close() == nil {
+		t.Error("closing says nothing of it")
+	}
+	closeWriter(t, openWriterForTest(t, path, WriteOptions{}))
+	mustBeSound(t, path)
 }
 
 // openFiles counts what the process has open.

@@ -20,6 +20,9 @@ const manifestType = "pyrobundle"
 // maxManifest bounds the manifest, in bytes: 4 MiB list the shards of 10 TB.
 const maxManifest = 4 << 20
 
+// maxShards bounds what an index may claim: a shard takes more than 128 bytes of the manifest.
+const maxShards = maxManifest / 128
+
 // manifest is manifest.json (docs/bundle-format.md).
 type manifest struct {
 	Type       string           `json:"type"`
@@ -88,20 +91,24 @@ func decodeManifest(data []byte) (manifest, error) {
 	if err := json.Unmarshal(data, &head); err != nil {
 		return manifest{}, corruptf("%s: %w", manifestName, err)
 	}
-	if head.Type != manifestType {
+	digits := len(data) - len(checksumAfter) - 2*hashSize
+	ours := digits >= 0 && bytes.HasSuffix(data, []byte(checksumAfter)) && bytes.HasSuffix(data[:max(digits, 0)], []byte(checksumBefore))
+	if head.Type != manifestType && !ours {
 		return manifest{}, fmt.Errorf("%w: %s does not say that it is one", ErrNotBundle, manifestName)
 	}
 	if err := checkVersion(head.Format, head.MinReader); err != nil {
 		return manifest{}, err
 	}
-	digits := len(data) - len(checksumAfter) - 2*hashSize
-	if digits < 0 || !bytes.HasSuffix(data, []byte(checksumAfter)) || !bytes.HasSuffix(data[:digits], []byte(checksumBefore)) {
+	if !ours {
 		return manifest{}, corruptf("%s does not end with its checksum", manifestName)
 	}
 	zeroed := bytes.Clone(data)
 	copy(zeroed[digits:], strings.Repeat("0", 2*hashSize))
 	if Hash(sha256.Sum256(zeroed)).String() != string(data[digits:digits+2*hashSize]) {
 		return manifest{}, corruptf("%s is not as it was written", manifestName)
+	}
+	if head.Type != manifestType {
+		return manifest{}, fmt.Errorf("%w: %s does not say that it is one", ErrNotBundle, manifestName)
 	}
 	var m manifest
 	if err := json.Unmarshal(data, &m); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 )
 
 // Mending, which WriteOptions.Mend asks for, makes a damaged bundle one that can be written to again, in two steps.
@@ -34,7 +35,7 @@ func (o *owner) mend(ctx context.Context) error {
 			return err
 		}
 		for _, restore := range []func(*txn, damagedEntries) error{
-			o.restoreSeals, restoreMembers, o.restorePlaces, o.restoreSummaries, o.restoreKeys, o.recordLost,
+			o.restoreSeals, restoreMembers, o.restorePlaces, o.restoreSummaries, o.restoreKeys, o.restoreProblems, o.recordLost,
 		} {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -210,6 +211,25 @@ func (o *owner) restoreKeys(t *txn, damaged damagedEntries) error {
 		}
 		return nil
 	})
+}
+
+// restoreProblems keeps what the keys of damaged problems still say: it is to be tried again.
+func (o *owner) restoreProblems(t *txn, damaged damagedEntries) error {
+	for _, key := range damaged[bucketProblems] {
+		kind, id, _ := strings.Cut(string(key), "\x00")
+		p := Problem{Class: Failed, Kind: kind, ID: id, Reason: "its record was damaged in the bundle; it is tried again", At: o.now().UTC()}
+		if kind == "sequence" || kind == "image" { // an image's id begins with its sequence's
+			number, _, _ := strings.Cut(id, "/")
+			p.SequenceID, _ = strconv.ParseInt(number, 10, 64) // 0: none is known
+		}
+		if checkProblem(kind, id) != nil {
+			continue // it was none
+		}
+		if err := t.putJSON(bucketProblems, key, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recordLost puts sequences on record that only the platform can give back.

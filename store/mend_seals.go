@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"go.etcd.io/bbolt"
@@ -87,10 +88,11 @@ func (o *owner) foundSize(tx *bbolt.Tx, n uint32) (int64, error) {
 	return size, nil
 }
 
-// restoreSeals puts the entries of sealed shards back that recount has removed, or that were missing.
+// restoreSeals puts the entries of sealed shards back that recount has removed, or that were missing. Without its hash one stays
+// missing until Reseal: nobody must take the shard for proven.
 func (o *owner) restoreSeals(t *txn, _ damagedEntries) error {
 	for i, s := range o.shards {
-		if _, known := sealOf(t.tx, uint32(i+1)); known { //nolint:gosec // shards are counted in 32 bits
+		if _, known := sealOf(t.tx, uint32(i+1)); known || s.hash.IsZero() { //nolint:gosec // shards are counted in 32 bits
 			continue
 		}
 		if err := t.put(bucketShards, shardKey(uint32(i+1)), s.encode()); err != nil { //nolint:gosec // likewise
@@ -102,15 +104,15 @@ func (o *owner) restoreSeals(t *txn, _ damagedEntries) error {
 
 // doubt has the hash of a sealed shard computed again in the end.
 func (o *owner) doubt(n uint32) {
-	if n < o.meta.OpenShard && !slices.Contains(o.doubtful, n) {
-		o.doubtful = append(o.doubtful, n)
+	if n > 0 && n < o.meta.OpenShard {
+		o.doubtful[n] = true
 	}
 }
 
 // Reseal is the last step of mending. Of the given sealed shards, and of those into which images were written again, it computes the
 // hash once more, and records it if every byte of the shard is what the index says. Others stay as they are, for Verify to tell.
 func (w *Writer) Reseal(ctx context.Context, shards []uint32) error {
-	if err := w.do(ctx, request{alone: func(o *owner) error { return o.reseal(ctx, shards) }}); err != nil {
+	if err := w.do(ctx, request{own: func(o *owner) error { return o.reseal(ctx, shards) }}); err != nil {
 		return fmt.Errorf("mend bundle %s: %w", w.path, err)
 	}
 	return nil
@@ -118,28 +120,25 @@ func (w *Writer) Reseal(ctx context.Context, shards []uint32) error {
 
 func (o *owner) reseal(ctx context.Context, shards []uint32) error {
 	for _, n := range shards {
-		if n > 0 {
-			o.doubt(n)
-		}
+		o.doubt(n)
 	}
-	for len(o.doubtful) > 0 {
-		n := o.doubtful[0]
+	for _, n := range slices.Sorted(maps.Keys(o.doubtful)) {
 		found, err := o.wholeHash(ctx, n)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return ctx.Err()
-		case isDamage(err), isMissing(err), errors.Is(err, ErrCorrupt):
-		case err != nil:
-			return fmt.Errorf("read shard %06d: %w", n, err)
-		case found != o.shards[n-1].hash:
-			s := sealed{o.shards[n-1].size, found}
-			if err := o.update(func(t *txn) error { return t.put(bucketShards, shardKey(n), s.encode()) }); err != nil {
-				o.fail(err)
-				return err
-			}
-			o.shards[n-1] = s
 		}
-		o.doubtful = o.doubtful[1:]
+		delete(o.doubtful, n)
+		if err != nil || found == o.shards[n-1].hash {
+			continue
+		}
+		s := sealed{o.shards[n-1].size, found}
+		if err := o.update(func(t *txn) error { return t.put(bucketShards, shardKey(n), s.encode()) }); err != nil {
+			return err
+		}
+		o.shards[n-1] = s
+		if err := o.writeManifest(true); err != nil { // which describes the shard as it was
+			return err
+		}
 	}
 	return nil
 }

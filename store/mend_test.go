@@ -149,8 +149,8 @@ func TestMendedBundleIsWholeAgain(t *testing.T) {
 			}
 			damage(t, path)
 			if b, err := Open(path); err != nil { // so it shows
-				if older, err := RestoreManifest(path); err != nil || older {
-					t.Fatal(older, err)
+				if restored, err := RestoreManifest(path); err != nil || restored != (Restored{Written: true}) {
+					t.Fatal(restored, err)
 				}
 			} else {
 				closeBundle(t, b)
@@ -278,6 +278,48 @@ func TestMendRecordsWhatOnlyThePlatformCanGiveBack(t *testing.T) {
 	}
 	if !recorded {
 		t.Error("the lost sequence is not on record")
+	}
+}
+
+// TestMendKeepsADamagedProblemOnRecord: it vanished, and with it the only thing that had a later run try again.
+func TestMendKeepsADamagedProblemOnRecord(t *testing.T) {
+	t.Parallel()
+	path := newSample(2, 1, 300).build(t, WriteOptions{})
+	want := map[string]Problem{
+		"day 2026-07-01":     {Class: Failed, Kind: "day", ID: "2026-07-01"},
+		"sequence 7":         {Class: Failed, Kind: "sequence", ID: "7", SequenceID: 7},
+		"image 7/x.jpg":      {Class: Failed, Kind: "image", ID: "7/x.jpg", SequenceID: 7},
+		"organization row 3": {Class: Failed, Kind: "organization", ID: "row 3"},
+	}
+	w := openWriterForTest(t, path, WriteOptions{})
+	if err := w.ClearProblem(t.Context(), "image", "7-x.jpg"); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range want {
+		if err := w.PutProblem(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closeWriter(t, w)
+	for i := range len(want) {
+		spoilValue(t, path, bucketProblems, i, -1)
+	}
+	closeWriter(t, openWriterForTest(t, path, WriteOptions{Mend: true}))
+	mustBeSound(t, path)
+	b := openForTest(t, path)
+	defer closeBundle(t, b)
+	for p, err := range b.Problems(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := p.Kind + " " + p.ID
+		if expected := want[name]; p.SequenceID != expected.SequenceID || p.Class != Failed || p.Reason == "" {
+			t.Errorf("%+v, want %+v", p, expected)
+		}
+		delete(want, name)
+	}
+	if len(want) > 0 {
+		t.Errorf("not on record any more: %v", want)
 	}
 }
 

@@ -64,6 +64,9 @@ func (u *unpacking) readManifest() error {
 		if m.name != shardName(uint32(i+1)) || m.size < 1 || m.size > maxMember || m.size%blockSize != 0 {
 			return fmt.Errorf("%w: its manifest lists %.100q of %d bytes", ErrNotBundle, m.name, m.size)
 		}
+		if m.open == 0 && m.sum.IsZero() { // nothing would prove it
+			return fmt.Errorf("%w: its manifest lists %s without a hash", ErrNotBundle, m.name)
+		}
 		u.total += m.size
 	}
 	if open := shardName(uint32(len(u.format.Shards) + 1)); u.format.OpenShard.Name != open || u.format.OpenShard.Size < 0 {

@@ -275,6 +275,7 @@ func TestUnpackRefusesHostileArchives(t *testing.T) {
 		{"a manifest that lists a file twice", replace(0, evil{header: sound[0].header, data: remade(t, sound[0].data, func(m *manifest) { m.Shards[1].Name = m.Shards[0].Name })}), ErrNotBundle},
 		{"a manifest of absurd sizes", replace(0, evil{header: sound[0].header, data: remade(t, sound[0].data, func(m *manifest) { m.Shards[0].Size = 1 << 50 })}), ErrNotBundle},
 		{"a manifest of negative sizes", replace(0, evil{header: sound[0].header, data: remade(t, sound[0].data, func(m *manifest) { m.OpenShard.Size = -512 })}), ErrNotBundle},
+		{"a manifest that lists a shard without a hash", replace(0, evil{header: sound[0].header, data: remade(t, sound[0].data, func(m *manifest) { m.Shards[0].SHA256 = Hash{} })}), ErrNotBundle},
 		{"a file outside", insert(2, file("../evil")), ErrNotBundle},
 		{"a file outside, by a longer way", insert(2, file("images/../../evil")), ErrNotBundle},
 		{"a file at the root", insert(2, file("/tmp/evil")), ErrNotBundle},

@@ -34,7 +34,7 @@ type Writer struct {
 type WriteOptions struct {
 	Source   Source       // a new bundle's source; an existing bundle's must agree, else ErrSource. A zero Source agrees with any existing one.
 	Log      *slog.Logger // names of dropped fields at debug; nil: silent
-	SealSize int64        // bytes at which a shard is sealed; 0: 512 MiB
+	SealSize int64        // bytes at which a shard is sealed, up to 8 GiB; 0: 512 MiB
 	Mend     bool         // take up a bundle that Verify found damaged, and put right what is put again (mend.go)
 
 	disk       disk             // for tests; nil: the real one
@@ -42,16 +42,17 @@ type WriteOptions struct {
 	renewAfter int64            // for tests; 0: renewPages
 }
 
-// request is something for the owner to do. Exactly one of image, apply and alone is set.
+// request is something for the owner to do. Exactly one of image, apply and own is set.
 type request struct {
 	image *newImage
 	apply func(t *txn) error   // changes the index; refuses before its first change
-	alone func(o *owner) error // between two transactions
+	own   func(o *owner) error // needs the owner's own state
 	done  chan error           // buffered: the owner never waits
 }
 
 // newImage is an image on its way into the open shard.
 type newImage struct {
+	ctx    context.Context //nolint:containedctx // of its caller: before it half a gigabyte may have to be sealed
 	key    []byte // by bucketKey
 	hash   Hash
 	format Format
@@ -91,7 +92,7 @@ func (w *Writer) PutImage(ctx context.Context, organizationID int64, key string,
 func (w *Writer) PutContent(ctx context.Context, organizationID int64, key string, format Format, content Content) error {
 	err := checkContent(organizationID, key, format, content)
 	if err == nil {
-		err = w.do(ctx, request{image: &newImage{key: bucketKey(organizationID, key), hash: content.hash, format: format, data: content.data}})
+		err = w.do(ctx, request{image: &newImage{ctx: ctx, key: bucketKey(organizationID, key), hash: content.hash, format: format, data: content.data}})
 	}
 	if err != nil {
 		return fmt.Errorf("store image %s of organization %d: %w", redact(key), organizationID, err)

@@ -60,7 +60,7 @@ func (o *fetchOptions) addFlags(flags *pflag.FlagSet, a *app) {
 	o.fetch.addFlags(flags)
 	flags.Var(newBounded(&o.limit, 30, 0), "detections-limit", "frames with boxes per sequence; 0 is all")
 	o.sourceAPI.addFlags(flags)
-	flags.BoolVar(&o.repair, "repair", false, "fetch again what verify finds damaged")
+	flags.BoolVar(&o.repair, "repair", false, "fetch again what verify --read-data finds damaged, and write a damaged manifest again")
 	o.run.addFlags(flags)
 	o.output.addFlags(flags)
 }
@@ -104,7 +104,7 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 	}
 	mirror.config.From, mirror.config.To, mirror.config.Limit = from, to, opts.limit
 	if mirror.repair = opts.repair; opts.repair {
-		if mirror.config.Repair, err = damage(ctx, opts.bundle.path, opts.run.dryRun, log); err != nil {
+		if mirror.config.Repair, err = toRepair(ctx, opts.bundle.path, opts.run.dryRun, log); err != nil {
 			return err
 		}
 	}
@@ -124,32 +124,61 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 	progress.finish()
 	report.Source = mirror.client.BaseURL
 	report.addFetch(result)
-	return a.publish(report, opts.output.json, opts.run.strict, err)
+	if err := a.publish(report, opts.output.json, opts.run.strict, err); err != nil || len(mirror.config.Repair) == 0 || opts.run.dryRun {
+		return err
+	}
+	return a.proveRepaired(ctx, opts.bundle.path)
 }
 
-// damage lists what verify finds wrong with a bundle, whose manifest it restores where that keeps it from being opened.
-func damage(ctx context.Context, path string, dryRun bool, log *slog.Logger) ([]store.Finding, error) {
-	bundle, err := openBundle(path)
-	if err != nil && !dryRun && restoreManifest(path, err, log) {
-		bundle, err = openBundle(path)
+// toRepair lists what verify finds wrong with a bundle, whose manifest it restores where that keeps it from being opened.
+func toRepair(ctx context.Context, path string, dryRun bool, log *slog.Logger) ([]store.Finding, error) {
+	found, err := damage(ctx, path)
+	switch {
+	case !errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrNotBundle):
+		return found, err
+	case dryRun:
+		return nil, fmt.Errorf("%w; a dry run repairs nothing, so what it would fetch is not known", err)
 	}
+	restored, restoreErr := store.RestoreManifest(path)
+	switch {
+	case restoreErr == nil:
+		if restored.Written {
+			log.Warn("the manifest was written again from the index", "reason", err)
+		}
+		if restored.Older {
+			log.Warn("the index is older than the manifest was: what was stored last is lost; fetch the newest days again")
+		}
+		found, err = damage(ctx, path)
+	case errors.Is(err, store.ErrNotBundle), !errors.Is(restoreErr, store.ErrCorrupt):
+		err = restoreErr // it says more: the index is damaged, too, or somebody else uses the bundle
+	}
+	return found, beyondRepair(ctx, path, err)
+}
+
+// damage lists what verify finds wrong with a bundle.
+func damage(ctx context.Context, path string) ([]store.Finding, error) {
+	bundle, err := openBundle(path)
 	if err != nil {
-		return nil, beyondRepair(ctx, path, err)
+		return nil, err
 	}
 	found, err := bundle.Verify(ctx, store.VerifyOptions{ReadData: true})
 	return found.Findings, closing(bundle, err)
 }
 
-// restoreManifest tries to mend what a bundle cannot be opened for, and says so where it has.
-func restoreManifest(path string, why error, log *slog.Logger) bool {
-	older, err := store.RestoreManifest(path)
+// proveRepaired verifies a bundle after its repair: what no fetch can bring back is named, and is an error.
+func (a *app) proveRepaired(ctx context.Context, path string) error {
+	left, err := damage(ctx, path)
 	if err != nil {
-		return false // why says it, too
+		return err
 	}
-	if log.Warn("the manifest was written again from the index", "reason", why); older {
-		log.Warn("the index is older than the manifest was: what was stored since is lost; fetch its days again")
+	for _, finding := range left {
+		a.say("still " + describe(finding))
 	}
-	return true
+	if n := len(left); n > 0 {
+		return fmt.Errorf("repair bundle %s: %w in %s still, which no fetch mends; copy it anew, or merge it into a new bundle, which takes over what is whole",
+			path, store.ErrCorrupt, counted(n, "place"))
+	}
+	return nil
 }
 
 // beyondRepair adds to the error of a bundle whose index cannot be used what can be saved without it.

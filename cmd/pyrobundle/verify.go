@@ -106,11 +106,7 @@ func (a *app) printVerified(opts verifyOptions, found store.Report, took float64
 		a.say("note: " + note)
 	}
 	for _, finding := range found.Findings {
-		line := "damaged: " + finding.Object + ": " + oneLine(finding.Reason)
-		if len(finding.Sequences) > 0 {
-			line += "; affects sequences " + (&sequenceList{ids: finding.Sequences}).String()
-		}
-		if err := a.print("%s\n", line); err != nil {
+		if err := a.print("%s\n", describe(finding)); err != nil {
 			return err
 		}
 	}
@@ -127,6 +123,15 @@ func (a *app) printVerified(opts verifyOptions, found store.Report, took float64
 		extent += " (--read-data reads the images too)"
 	}
 	return a.print("intact: %s: %d sequences, %d images read, %s\n", extent, found.Sequences, found.Images, humanBytes(found.Bytes))
+}
+
+// describe says on one line what is damaged.
+func describe(f store.Finding) string {
+	line := "damaged: " + f.Object + ": " + oneLine(f.Reason)
+	if len(f.Sequences) > 0 {
+		line += "; affects sequences " + (&sequenceList{ids: f.Sequences}).String()
+	}
+	return line
 }
 
 // subsetFlag is a part n of t, written n/t.

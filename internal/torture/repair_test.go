@@ -234,8 +234,8 @@ func TestRepairFetchesExactlyTheDamagedSequence(t *testing.T) {
 	}
 }
 
-// TestRepairRestoresTheManifest: the index knows all that is in it. Nothing is fetched again for it, but where the index is an old
-// one: then the run says so, and the days that are fetched beside bring back what it lacks.
+// TestRepairRestoresTheManifest: the index knows all that is in it, and nothing is fetched again for it. An index that is older than
+// the manifest is beyond repair; what the shards hold since is not touched.
 func TestRepairRestoresTheManifest(t *testing.T) {
 	t.Parallel()
 	s, log := fetchedOnce(t)
@@ -252,7 +252,7 @@ func TestRepairRestoresTheManifest(t *testing.T) {
 		}
 		log.reset()
 		e := s.expect(s.run(nothing...), exitDone)
-		if !strings.Contains(e.stderr, "manifest was written again") || strings.Contains(e.stderr, "is lost") {
+		if !strings.Contains(e.stderr, "manifest was written again") || strings.Contains(e.stderr, "is lost") || strings.Contains(e.stderr, "beyond repair") {
 			t.Errorf("%s: it does not say what it did\n%s", name, e)
 		}
 		if n := len(log.distinct("/detections")) + len(log.distinct("/storage/")); n > 0 {
@@ -264,16 +264,17 @@ func TestRepairRestoresTheManifest(t *testing.T) {
 	s.bundle = filepath.Join(s.home, "old.bundle")
 	index := filepath.Join(s.bundle, "index.db")
 	s.expect(s.run(s.fetchArgs("--date-end", firstDay)...), exitDone)
-	before, err := os.ReadFile(index)
+	old, err := os.ReadFile(index)
 	s.must(err)
 	s.expect(s.run(s.fetchArgs()...), exitDone)
-	s.must(os.WriteFile(index, before, 0o600))
-	s.expect(s.run("verify", "--bundle", s.bundle), exitDamaged)
-	e := s.expect(s.run(s.fetchArgs("--repair")...), exitDone)
-	if !strings.Contains(e.stderr, "is lost; fetch its days again") {
-		t.Errorf("it does not say that something is lost\n%s", e)
+	s.must(os.WriteFile(index, old, 0o600))
+	before := treeSum(t, s.bundle)
+	if e := s.expect(s.run(s.fetchArgs("--repair")...), exitDamaged); !strings.Contains(e.stderr, "older than manifest.json") {
+		t.Errorf("it does not say why\n%s", e)
 	}
-	s.expectWhole()
+	if treeSum(t, s.bundle) != before {
+		t.Error("something was written")
+	}
 }
 
 // TestRepairMendsAShardThatWasSealedWhileDamaged: the hash of the shard was that of the damage, and verify said so after every
@@ -362,4 +363,29 @@ func blot(t *testing.T, index string) error {
 		data[i] = 0x55
 	}
 	return os.WriteFile(index, data, 0o600)
+}
+
+// TestRepairSaysWhatItLeaves: of a place about which nothing is known any more no fetch knows what to bring. The run ended well and said
+// nothing, and verify found the damage as before.
+func TestRepairSaysWhatItLeaves(t *testing.T) {
+	t.Parallel()
+	s, _ := fetchedOnce(t)
+	shard := filepath.Join(s.bundle, "images", "000001.tar")
+	w, err := store.OpenWriter(t.Context(), s.bundle, store.WriteOptions{})
+	s.must(err)
+	_, err = w.PutImage(t.Context(), 1, "1-20260801100000-0a1b2c3d.jpg", store.JPEG, []byte("an image that no sequence shows"))
+	s.must(errors.Join(err, w.Close()))
+	all := members(t, shard)
+	flip(t, shard, all[len(all)-1][0]+3)
+	e := s.expect(s.run(s.fetchArgs("--repair")...), exitDamaged)
+	if !strings.Contains(e.stderr, "still damaged: image ") || !strings.Contains(e.stderr, "merge it into a new bundle") {
+		t.Errorf("it does not say what is left\n%s", e)
+	}
+	if r := e.report(t); r.Sequences.Total == 0 {
+		t.Errorf("the report is missing\n%s", e)
+	}
+	merged := filepath.Join(s.home, "merged.bundle")
+	s.expect(s.run("merge", "-o", merged, s.bundle), exitDone)
+	s.bundle = merged
+	s.expectWhole()
 }
