@@ -144,6 +144,9 @@ func runImport(ctx context.Context, a *app, opts importOptions) error {
 	}
 	report.addFetch(run.fetched)
 	report.addLoad(run.loaded)
+	if run.undo != "" {
+		report.UndoFiles = append(report.UndoFiles, run.undo)
+	}
 	report.Requests += target.Requests()
 	report.Bytes += target.BytesSent()
 	return a.publish(report, opts.output.json, opts.run.strict, err)
@@ -161,6 +164,7 @@ type importRun struct {
 	elsewhere elsewhere
 	fetched   mirrored
 	loaded    load.Result
+	undo      string // file of the load of what lies elsewhere
 }
 
 // elsewhere collects the sequences that a fetch completed outside of the days asked for: what earlier runs left. Those of
@@ -202,7 +206,7 @@ func (r *importRun) run(ctx context.Context) (err error) {
 
 // platformsFault reports whether a fetch ended because of the platform: what is in the bundle can be loaded all the same.
 func platformsFault(err error) bool {
-	return errors.Is(err, httpapi.ErrUnreachable) || errors.Is(err, httpapi.ErrUnauthorized)
+	return errors.Is(err, httpapi.ErrUnreachable) || errors.Is(err, httpapi.ErrHostUnreachable) || errors.Is(err, httpapi.ErrUnauthorized)
 }
 
 func (r *importRun) loadFetched(ctx context.Context) error {
@@ -222,6 +226,7 @@ func (r *importRun) loadFetched(ctx context.Context) error {
 		loading.add("sequences", 0, int64(len(ids)))
 		more, err := load.Run(ctx, bundle, r.target, r.load)
 		joinLoads(&r.loaded, more)
+		r.undo = more.UndoFile // a run has one of its own
 		if err != nil {
 			return err
 		}
@@ -302,7 +307,6 @@ func joinLoads(sum *load.Result, r load.Result) {
 	sum.Foreign += r.Foreign
 	sum.BoxesLeftOut += r.BoxesLeftOut
 	sum.Kept = append(sum.Kept, r.Kept...)
-	sum.UndoFile = cmp.Or(sum.UndoFile, r.UndoFile)
 	sum.Plan = append(sum.Plan, r.Plan...)
 	sum.Drift = append(sum.Drift, r.Drift...)
 	sum.Problems = append(sum.Problems, r.Problems...)

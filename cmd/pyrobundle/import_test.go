@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"pyrobundle/internal/httpapi"
 	"pyrobundle/internal/sandbox"
 	"pyrobundle/serve"
 	"pyrobundle/store"
@@ -88,6 +91,20 @@ func TestImportLoadsWhatADyingPlatformHasGiven(t *testing.T) {
 	}
 	if !strings.HasSuffix(got.stderr, "what was done is kept: run it again when it answers\n") {
 		t.Errorf("stderr does not end with what to do next:\n%s", got.stderr)
+	}
+}
+
+// TestImportLoadsWhateverOfThePlatformDied: of a storage on a host of its own, too, which once kept back all that was fetched.
+func TestImportLoadsWhateverOfThePlatformDied(t *testing.T) {
+	for _, err := range []error{httpapi.ErrUnreachable, httpapi.ErrHostUnreachable, httpapi.ErrUnauthorized} {
+		if !platformsFault(fmt.Errorf("fetch image 7/x.jpg: %w", err)) {
+			t.Errorf("%v: nothing is loaded", err)
+		}
+	}
+	for _, err := range []error{store.ErrCorrupt, context.Canceled, nil} {
+		if platformsFault(err) {
+			t.Errorf("%v: the platform's fault", err)
+		}
 	}
 }
 

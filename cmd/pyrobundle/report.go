@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"pyrobundle/fetch"
@@ -34,7 +35,7 @@ type report struct {
 	Gone        int               `json:"gone,omitempty"`
 	Foreign     int64             `json:"foreign,omitempty"`
 	BoxesLeft   int64             `json:"boxes_left_out,omitempty"`
-	UndoFile    string            `json:"undo_file,omitempty"`
+	UndoFiles   []string          `json:"undo_files,omitempty"`
 	Plan        []load.Planned    `json:"plan,omitempty"`
 	NotLoadable int64             `json:"not_loadable,omitempty"`
 	Unloadable  []problem         `json:"unloadable,omitempty"`
@@ -148,7 +149,9 @@ func (r *report) addLoad(result load.Result) {
 	r.Foreign = result.Foreign
 	r.Plan = result.Plan
 	r.BoxesLeft = result.BoxesLeftOut
-	r.UndoFile = result.UndoFile
+	if result.UndoFile != "" {
+		r.UndoFiles = append(r.UndoFiles, result.UndoFile)
+	}
 	r.Kept = problems(result.Kept)
 	r.Drift = problems(result.Drift)
 	r.Problems = append(r.Problems, problems(result.Problems)...)
@@ -268,8 +271,8 @@ func (r *report) loadSummary() string {
 	if r.BoxesLeft > 0 {
 		line += fmt.Sprintf("; %d boxes left out that the annotation API would refuse", r.BoxesLeft)
 	}
-	if r.UndoFile != "" {
-		line += "; replaced annotations are saved in " + r.UndoFile
+	if len(r.UndoFiles) > 0 {
+		line += "; replaced annotations are saved in " + strings.Join(r.UndoFiles, " and ")
 	}
 	if r.Estimate != nil {
 		line += "; estimated transfer: " + r.estimated()

@@ -188,7 +188,7 @@ func TestJSONReportHasTheDocumentedFields(t *testing.T) {
 		"images":      map[string]any{"total": 4.0, "downloaded": 1.0, "reused": 1.0, "failed": 1.0, "gone": 1.0},
 		"annotations": map[string]any{"created": 14.0, "updated": 0.0, "unchanged": 0.0, "kept_reviewed": 2.0, "failed": 0.0},
 		"estimate":    map[string]any{"images": 1.0, "bytes": 0.0, "seconds": 0.0},
-		"left_out":    1.0, "gone": 1.0, "foreign": 1.0, "boxes_left_out": 2.0, "undo_file": "u", "error": "stopped",
+		"left_out":    1.0, "gone": 1.0, "foreign": 1.0, "boxes_left_out": 2.0, "undo_files": []any{"u"}, "error": "stopped",
 	}
 	problem := []any{map[string]any{"class": "failed", "kind": "sequence", "id": "4242", "sequence_id": 4242.0, "reason": "3 of 31 detections not uploaded"}}
 	want["problems"], want["unloadable"], want["drift"] = problem, problem, problem
@@ -212,5 +212,13 @@ func TestJSONReportLeavesOutWhatDoesNotApply(t *testing.T) {
 		`"annotations":{"created":0,"updated":0,"unchanged":0,"kept_reviewed":0,"failed":0},"problems":[]}` + "\n"
 	if diff := cmp.Diff(want, stdout.String()); diff != "" {
 		t.Errorf("want -, got +:\n%s", diff)
+	}
+}
+
+// TestReportNamesEveryUndoFile: of an import that loads what lies elsewhere, too, each load has one, and only the first was named.
+func TestReportNamesEveryUndoFile(t *testing.T) {
+	r := report{Annotations: &annotationCounts{}, UndoFiles: []string{"first.jsonl", "second.jsonl"}}
+	if line := r.loadSummary(); !strings.HasSuffix(line, "saved in first.jsonl and second.jsonl") {
+		t.Errorf("the summary says %q", line)
 	}
 }

@@ -275,10 +275,10 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 				t.Fatal("nothing was loaded")
 			}
 			e := run(debug(s.loadArgs("--existing", "overwrite", "--min-cluster-size", "2"))...)
-			if undo := e.report(t).UndoFile; undo == "" {
+			if undo := e.report(t).UndoFiles; len(undo) == 0 {
 				t.Errorf("nothing was saved of %d reviewed annotations\n%s", reviewed, e)
 			} else {
-				run("restore", undo, "--url-api-annotation", s.target.URL, "--loglevel", "debug", "--retry-for", "3s")
+				run("restore", undo[0], "--url-api-annotation", s.target.URL, "--loglevel", "debug", "--retry-for", "3s")
 			}
 			run(append(s.annotateArgs(), "--loglevel", "debug", "--retry-for", "3s")...)
 			run("inspect", "--bundle", s.bundle)

@@ -246,8 +246,8 @@ type report struct {
 		Class, Kind, ID, Reason string
 		SequenceID              int64 `json:"sequence_id"`
 	}
-	Error    string
-	UndoFile string `json:"undo_file"`
+	Error     string
+	UndoFiles []string `json:"undo_files"`
 }
 
 // report parses what the run printed; a run that printed none fails the test.
