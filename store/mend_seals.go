@@ -162,12 +162,20 @@ func (o *owner) wholeHash(ctx context.Context, n uint32) (_ Hash, err error) {
 		} else if offset-blockSize != end {
 			return Hash{}, damage("a gap")
 		}
+		image, err := decodeHash(e.body)
+		if err != nil {
+			return Hash{}, err
+		}
+		at, err := o.w.locate(ctx, image)
+		if err != nil {
+			return Hash{}, err
+		}
 		m, err := readHeader(f, n, end)
 		if err != nil {
 			return Hash{}, err
 		}
-		if known, err := o.w.locate(ctx, Hash(e.body)); err != nil || m != (member{Hash(e.body), known}) {
-			return Hash{}, errors.Join(err, damage("another image"))
+		if m != (member{image, at}) {
+			return Hash{}, damage("another image")
 		}
 		header := memberHeader(m.hash, m.at.format, m.at.size)
 		h.Write(header[:])
