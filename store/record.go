@@ -37,7 +37,7 @@ func ParseHash(s string) (Hash, error) {
 	var h Hash
 	raw, err := hex.DecodeString(s)
 	if err != nil || len(raw) != len(h) {
-		return Hash{}, fmt.Errorf("parse hash %q: want 64 hexadecimal digits", s)
+		return Hash{}, fmt.Errorf("parse hash %.80q: want 64 hexadecimal digits", s)
 	}
 	copy(h[:], raw)
 	return h, nil
@@ -70,7 +70,7 @@ func DayOf(t time.Time) Day { return Day(t.UTC().Format(time.DateOnly)) }
 // ParseDay reads YYYY-MM-DD.
 func ParseDay(s string) (Day, error) {
 	if _, err := time.Parse(time.DateOnly, s); err != nil {
-		return "", fmt.Errorf("parse day %q: want YYYY-MM-DD", s)
+		return "", fmt.Errorf("parse day %.40q: want YYYY-MM-DD", s)
 	}
 	return Day(s), nil
 }
@@ -87,7 +87,7 @@ func (d Day) Next() Day { return DayOf(d.Start().AddDate(0, 0, 1)) }
 // Time is a platform timestamp: naive ISO-8601 in UTC (contract A.0); a zone, where one is given, is honoured.
 type Time struct{ time.Time }
 
-// ParseTime reads a timestamp with or without fraction and zone; without a zone it is UTC.
+// ParseTime reads a timestamp with or without fraction and zone; without a zone it is UTC. Its error does not repeat s.
 func ParseTime(s string) (time.Time, error) {
 	for _, layout := range []string{
 		"2006-01-02T15:04:05.999999999", time.RFC3339Nano,
@@ -97,7 +97,7 @@ func ParseTime(s string) (time.Time, error) {
 			return t.UTC(), nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("parse time %q: want ISO-8601", s)
+	return time.Time{}, fmt.Errorf("parse time: %d bytes that are not ISO-8601", len(s))
 }
 
 // UnmarshalJSON reads a JSON string by ParseTime.
@@ -221,10 +221,13 @@ func ParseDetection(doc json.RawMessage) (Detection, error) {
 }
 
 // parse decodes doc into a T and keeps the document with it. An id below 1 is no platform object (contract A.1).
+//
+// Its errors do not repeat what the document says: they get to the terminal, to reports and into the bundle, and a platform
+// that is asked with a password may say that in any field. Here nobody knows it, and cut in two nobody would.
 func parse[T any](doc json.RawMessage, kind string, fields func(*T) (int64, *json.RawMessage)) (T, error) {
 	var value, none T
 	if err := json.Unmarshal(doc, &value); err != nil {
-		return none, fmt.Errorf("parse %s: %w", kind, err)
+		return none, fmt.Errorf("parse %s: %w", kind, withoutLiteral(err))
 	}
 	id, document := fields(&value)
 	if id < 1 {
@@ -232,6 +235,17 @@ func parse[T any](doc json.RawMessage, kind string, fields func(*T) (int64, *jso
 	}
 	*document = doc
 	return value, nil
+}
+
+// withoutLiteral takes the number out of an error of encoding/json, which repeats one that does not fit.
+func withoutLiteral(err error) error {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	plain := *wrong
+	plain.Value, _, _ = strings.Cut(wrong.Value, " ") // "number 1e999"
+	return &plain
 }
 
 // SequenceRecord is a sequence as a bundle holds it: self-contained, and there whole or not at all.
