@@ -252,7 +252,7 @@ func (r *run) findGone(ctx context.Context, day store.Day, seen map[int64]bool) 
 		switch {
 		case err != nil && endsRun(ctx, err):
 			return nil, err
-		case httpapi.Status(err) == http.StatusNotFound:
+		case errors.Is(err, platform.ErrMissing):
 			if err := r.markGone(ctx, id); err != nil {
 				return nil, err
 			}

@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"pyrobundle/fetch/platform"
-	"pyrobundle/internal/httpapi"
 	"pyrobundle/store"
 )
 
@@ -121,7 +119,7 @@ func (l *lister) page(ctx context.Context, offset, limit int) (platform.Page[pla
 // is gone (contract A.4): such a page is read in halves, down to the row itself, which is a hole.
 func (l *lister) part(ctx context.Context, offset, limit int) (platform.Page[platform.Detection], error) {
 	page, err := l.ask(ctx, offset, limit, l.descending)
-	if httpapi.Status(err) != http.StatusNotFound {
+	if !errors.Is(err, platform.ErrMissing) {
 		return page, err
 	}
 	if !l.splitting {
@@ -154,7 +152,7 @@ func (l *lister) mayBeSplit(ctx context.Context, refusal error) error {
 	const farBeyond = 1_000_000 // rows; where offset is known there is nothing, where it is not there is the first row
 	page, err := l.ask(ctx, farBeyond, 1, l.descending)
 	switch {
-	case httpapi.Status(err) == http.StatusNotFound, err == nil && page.Sent > 0:
+	case errors.Is(err, platform.ErrMissing), err == nil && page.Sent > 0:
 		return errNoOffset
 	case err != nil:
 		return refusal
@@ -165,7 +163,7 @@ func (l *lister) mayBeSplit(ctx context.Context, refusal error) error {
 // exists returns errGone where the platform does not have the sequence any more.
 func (l *lister) exists(ctx context.Context) error {
 	_, err := l.src.Sequence(ctx, l.sequence.ID)
-	if httpapi.Status(err) == http.StatusNotFound {
+	if errors.Is(err, platform.ErrMissing) {
 		return errGone
 	}
 	return err
@@ -219,19 +217,19 @@ func (l *lister) longestPage(ctx context.Context, descending bool) (longest plat
 	if err == nil {
 		return longest, longest.Sent < all, nil
 	}
-	for low, high := 0, all; httpapi.Status(err) == http.StatusNotFound && high-low > 1; {
+	for low, high := 0, all; errors.Is(err, platform.ErrMissing) && high-low > 1; {
 		middle := (low + high) / 2
 		page, pageErr := l.ask(ctx, 0, middle, descending)
 		switch {
 		case pageErr == nil:
 			longest, low = page, middle
-		case httpapi.Status(pageErr) == http.StatusNotFound:
+		case errors.Is(pageErr, platform.ErrMissing):
 			high = middle
 		default:
 			return longest, false, pageErr
 		}
 	}
-	if httpapi.Status(err) == http.StatusNotFound {
+	if errors.Is(err, platform.ErrMissing) {
 		err = nil
 	}
 	if err == nil && longest.Sent == 0 {

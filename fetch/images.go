@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"sync"
 
@@ -201,35 +200,43 @@ func (r *run) rekey(ctx context.Context, d *draft, frame store.Frame) error {
 }
 
 // download gets a frame's image, checks it and puts it into the bundle. A URL that is refused, or leads to something that is
-// not the image, is asked for again once. The size is that of the image, 0 where there is none.
+// not the image, is asked for again once: what a gateway puts in its place, if only once, is not taken for what the storage
+// holds. The size is that of the image, 0 where there is none.
 func (r *run) download(ctx context.Context, d *draft, key string, rows []int64) (store.Frame, int64, error) {
 	url := d.listedURL(rows)
 	fresh := false
-	var wrong *wrongImage // what the download before was
+	var before error // of the download before, which was not the image
 	for {
 		if url == "" {
 			var err error
 			if url, err = r.freshURL(ctx, rows); err != nil {
-				return r.lost(ctx, key, err, httpapi.Status(err) == http.StatusNotFound)
+				return r.lost(ctx, key, err, errors.Is(err, platform.ErrMissing))
 			}
 			fresh = true
 		}
 		image, err := r.take(ctx, d, key, url)
-		var bad *wrongImage
+		var wrong *wrongImage
 		switch {
 		case err == nil:
 			r.unanswered.Store(0)
 			return store.Frame{Key: key, Image: image.Hash}, image.Size, nil
-		case errors.As(err, &bad) && wrong == nil:
-			wrong = bad
-		case bad != nil:
-			return r.lost(ctx, key, bad, bad.lasting && bad.hash == wrong.hash)
 		case errors.Is(err, platform.ErrURLRefused) && !fresh: // it may have expired
+		case before == nil && (errors.As(err, &wrong) || errors.Is(err, httpapi.ErrTooLarge)):
+			before = err
 		default:
-			return r.lost(ctx, key, err, errors.Is(err, platform.ErrImageGone) || errors.Is(err, httpapi.ErrTooLarge))
+			return r.lost(ctx, key, err, errors.Is(err, platform.ErrImageGone) || sameAgain(before, err))
 		}
 		url = ""
 	}
+}
+
+// sameAgain reports whether two downloads came to the same that is not the image, and that the storage may well hold.
+func sameAgain(before, err error) bool {
+	var first, second *wrongImage
+	if errors.As(before, &first) && errors.As(err, &second) {
+		return second.lasting && second.hash == first.hash
+	}
+	return errors.Is(before, httpapi.ErrTooLarge) && errors.Is(err, httpapi.ErrTooLarge)
 }
 
 // listedURL is the URL that the listing gave for one of the rows; empty: it gave none.
@@ -247,7 +254,7 @@ func (r *run) freshURL(ctx context.Context, rows []int64) (url string, err error
 	err = errors.New("no detection shows the image any more")
 	for _, id := range rows {
 		url, err = r.src.ImageURL(ctx, id)
-		if err == nil || httpapi.Status(err) != http.StatusNotFound {
+		if !errors.Is(err, platform.ErrMissing) {
 			return url, err
 		}
 	}

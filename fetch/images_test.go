@@ -169,6 +169,87 @@ func TestWrongBytesOnceAreAnAccident(t *testing.T) {
 	}
 }
 
+// TestGatewaysNotFoundDoesNotMakeAnImageGone: a gateway that has lost what is behind it answers 404 for everything, for a while.
+func TestGatewaysNotFoundDoesNotMakeAnImageGone(t *testing.T) {
+	const page = "<html><head><title>404 Not Found</title></head><body><center><h1>404 Not Found</h1></center></body></html>"
+	for name, test := range map[string]struct {
+		at   func(p *fakePlatform, path string) bool
+		want string
+	}{
+		"of the storage": {func(_ *fakePlatform, path string) bool { return strings.HasPrefix(path, "/bucket-2/") }, "404"},
+		"of the API, where the URL has expired": {func(p *fakePlatform, path string) bool {
+			p.staleURLs = true
+			return strings.HasSuffix(path, "/url")
+		}, "image URL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newFakePlatform(t)
+			p.sequence(41, 1, started(firstDay, 0), 1)
+			p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if !test.at(p, r.URL.Path) {
+					return false
+				}
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = w.Write([]byte(page))
+				return true
+			})
+			b := newBundle(t, p)
+			result := b.fetch(config())
+			wantOneProblem(t, result, store.Failed, "image 41/", test.want)
+			if result.Images.Gone != 0 || b.record(41).Frames[0].Permanent {
+				t.Errorf("images %+v", result.Images)
+			}
+			p.intercept(nil)
+			wantNoProblems(t, b.fetch(config()))
+			b.intact()
+		})
+	}
+}
+
+// TestGatewaysNotFoundDoesNotMakeASequenceGone, neither one that is listed nor one that is asked for.
+func TestGatewaysNotFoundDoesNotMakeASequenceGone(t *testing.T) {
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), 1)
+	p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.Contains(r.URL.Path, "/sequences/41") {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte("default backend - 404"))
+			return true
+		}
+		return false
+	})
+	b := newBundle(t, p)
+	wantOneProblem(t, b.fetch(config()), store.Failed, "sequence 41", "404")
+	cfg := config()
+	cfg.From, cfg.To = "", ""
+	wantOneProblem(t, b.fetch(cfg), store.Failed, "sequence 41", "404")
+	p.intercept(nil)
+	wantNoProblems(t, b.fetch(cfg))
+}
+
+// TestOneAnswerThatIsTooLargeIsAnAccident: what is behind a fresh URL is the image.
+func TestOneAnswerThatIsTooLargeIsAnAccident(t *testing.T) {
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), 1)
+	var first sync.Map // the URL that leads to what is too large
+	p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasPrefix(r.URL.Path, "/bucket-2/") {
+			return false
+		}
+		if signature, _ := first.LoadOrStore("", r.FormValue("X-Amz-Signature")); signature != r.FormValue("X-Amz-Signature") {
+			return false
+		}
+		_, _ = w.Write(make([]byte, 17<<20))
+		return true
+	})
+	b := newBundle(t, p)
+	wantNoProblems(t, b.fetch(config()))
+	if n := p.asked("/url"); n != 1 {
+		t.Errorf("%d new URLs, want 1", n)
+	}
+	b.intact()
+}
+
 func TestPNGAndLargeImagesAreTaken(t *testing.T) {
 	var drawn bytes.Buffer
 	if err := png.Encode(&drawn, image.NewGray(image.Rect(0, 0, 64, 64))); err != nil {

@@ -2,12 +2,14 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
 
+	"pyrobundle/fetch/platform"
 	"pyrobundle/internal/httpapi"
 	"pyrobundle/store"
 )
@@ -87,7 +89,7 @@ func (r *run) revisit(ctx context.Context, found visit) error {
 				return nil
 			case endsRun(ctx, err):
 				return err
-			case httpapi.Status(err) == http.StatusNotFound:
+			case errors.Is(err, platform.ErrMissing):
 				return r.vanished(ctx, id)
 			case foreign:
 				return nil

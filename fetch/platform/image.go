@@ -17,22 +17,29 @@ var (
 	// is gone. Ask for a new one.
 	ErrURLRefused = errors.New("the storage refuses the image's URL")
 	// ErrImageGone, beside ErrURLRefused: the storage says that there is no such image, and not that the URL, its signature
-	// or our clock is at fault. Of a new URL it is the proof that the image is gone.
+	// or our clock is at fault. Of a new URL it is the proof that the image is gone. A 404 in another's words, a gateway's
+	// that knows of no storage behind it, is none.
 	ErrImageGone = errors.New("the storage has no such image")
 )
 
-// ImageURL is GET /detections/{id}/url: a new presigned URL. Status 404 means that the detection is gone, or, on servers
-// that look before they sign, its image.
+// maxURL bounds an answer that is a URL, in bytes; a presigned one has some 500, with a session's token 2000. Requests for a new
+// one are many at once.
+const maxURL = 16 << 10
+
+// ImageURL is GET /detections/{id}/url: a new presigned URL. ErrMissing means that the detection is gone, or, on servers that
+// look before they sign, its image.
 func (c *Client) ImageURL(ctx context.Context, detectionID int64) (string, error) {
 	var answer struct {
 		URL string `json:"url"`
 	}
-	request := httpapi.Request{Method: http.MethodGet, Path: fmt.Sprintf("/api/v1/detections/%d/url", detectionID)}
-	if err := c.api.JSON(ctx, request, &answer); err != nil {
-		return "", fmt.Errorf("ask for the image URL of detection %d: %w", detectionID, err)
+	request := get(fmt.Sprintf("/api/v1/detections/%d/url", detectionID), nil)
+	request.MaxBytes = maxURL
+	err := c.api.JSON(ctx, request, &answer)
+	if err == nil && answer.URL == "" {
+		err = errors.New("the answer has no url")
 	}
-	if answer.URL == "" {
-		return "", fmt.Errorf("ask for the image URL of detection %d: the answer has no url", detectionID)
+	if err != nil {
+		return "", fmt.Errorf("ask for the image URL of detection %d: %w", detectionID, missing(err))
 	}
 	return answer.URL, nil
 }
@@ -54,22 +61,30 @@ func (c *Client) Image(ctx context.Context, presigned string, limit int64) ([]by
 // Recycle takes back the bytes of an Image, for another to be downloaded into. Nobody may look at them afterwards.
 func (c *Client) Recycle(image []byte) { c.api.Recycle(image) }
 
-// saysGone reports whether a refusal is about the image itself. S3 answers 403 instead of 404 to accounts that may not
-// list the bucket, and 403 in other words when the URL has expired, its signature is wrong or a clock is. A 403 that is not
-// in S3's words at all may be a proxy's.
+// saysGone reports whether a refusal is about the image itself. S3 answers NoSuchKey with 404, and 403 instead to accounts that
+// may not list the bucket, and 403 in other words when the URL has expired, its signature is wrong or a clock is. What is
+// not in S3's words at all may be a proxy's or gateway's; but none of these says 410 of what it does not know.
 func saysGone(status int, err error) bool {
+	said := detail(err)
 	switch status {
-	case http.StatusNotFound, http.StatusGone:
+	case http.StatusGone:
 		return true
+	case http.StatusNotFound:
+		return strings.HasPrefix(said, "NoSuchKey")
 	case http.StatusForbidden:
-		var answer *httpapi.Error
-		if !errors.As(err, &answer) {
-			return false
-		}
-		return strings.HasPrefix(answer.Detail, "NoSuchKey") ||
-			strings.HasPrefix(answer.Detail, "AccessDenied") && !strings.Contains(strings.ToLower(answer.Detail), "expired")
+		return strings.HasPrefix(said, "NoSuchKey") ||
+			strings.HasPrefix(said, "AccessDenied") && !strings.Contains(strings.ToLower(said), "expired")
 	}
 	return false
+}
+
+// detail is what a server said when it refused.
+func detail(err error) string {
+	var answer *httpapi.Error
+	if errors.As(err, &answer) {
+		return answer.Detail
+	}
+	return ""
 }
 
 // refusedImage is ErrURLRefused, and ErrImageGone where the storage says so. It is never httpapi.ErrUnauthorized: what a

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"pyrobundle/internal/httpapi"
 	"pyrobundle/store"
@@ -26,6 +27,25 @@ const maxRows = 10_000
 
 // ErrNoAdmin says that organizations need an administrator's account, and none was given.
 var ErrNoAdmin = errors.New("no administrator account given")
+
+// ErrMissing is a 404 in the platform's own words: it has no such row, or no such image. In another's, a gateway's with nothing
+// behind it, it says nothing of the row.
+var ErrMissing = errors.New("the platform has no such row")
+
+// missing makes a 404 that is the platform's own word (contract A.1, A.4) ErrMissing.
+func missing(err error) error {
+	said := detail(err)
+	if httpapi.Status(err) == http.StatusNotFound &&
+		(strings.HasSuffix(said, "has no corresponding entry.") || said == "File cannot be found on the bucket storage") {
+		return &missingError{err}
+	}
+	return err
+}
+
+type missingError struct{ error }
+
+func (e *missingError) Unwrap() error        { return e.error }
+func (e *missingError) Is(target error) bool { return target == ErrMissing }
 
 // Page is one page of a listing. A row that cannot be read does not hide the others.
 type Page[T any] struct {
@@ -56,7 +76,8 @@ type DetectionsQuery struct {
 
 // Cameras is GET /cameras/, with those that are not trustable: their sequences are listed all the same (contract A.6).
 func (c *Client) Cameras(ctx context.Context) (Page[store.Camera], error) {
-	page, err := list(ctx, c.api, "/api/v1/cameras/", url.Values{"include_non_trustable": {"true"}}, store.ParseCamera)
+	request := get("/api/v1/cameras/", url.Values{"include_non_trustable": {"true"}})
+	page, err := list(ctx, c.api, request, store.ParseCamera)
 	if err != nil {
 		return page, fmt.Errorf("list cameras: %w", err)
 	}
@@ -68,7 +89,7 @@ func (c *Client) Organizations(ctx context.Context) (Page[store.Organization], e
 	if c.admin == nil {
 		return Page[store.Organization]{}, ErrNoAdmin
 	}
-	page, err := list(ctx, c.admin, "/api/v1/organizations/", nil, store.ParseOrganization)
+	page, err := list(ctx, c.admin, get("/api/v1/organizations/", nil), store.ParseOrganization)
 	switch {
 	case httpapi.Status(err) == http.StatusForbidden:
 		return page, fmt.Errorf("list organizations: %w; check that PLATFORM_ADMIN_LOGIN is an administrator", err)
@@ -88,19 +109,19 @@ func (c *Client) Sequences(ctx context.Context, q SequencesQuery) (Page[store.Se
 	if q.RiskScore != "" {
 		query.Set("risk_score", q.RiskScore)
 	}
-	page, err := list(ctx, c.api, "/api/v1/sequences/all/fromdate", query, store.ParseSequence)
+	page, err := list(ctx, c.api, get("/api/v1/sequences/all/fromdate", query), store.ParseSequence)
 	if err != nil {
 		return page, fmt.Errorf("list sequences of %s from %d: %w", q.Day, q.Offset, err)
 	}
 	return page, nil
 }
 
-// Sequence is GET /sequences/{id}: status 404 if there is none, 403 if it is another organization's.
+// Sequence is GET /sequences/{id}: ErrMissing if there is none, status 403 if it is another organization's.
 func (c *Client) Sequence(ctx context.Context, id int64) (store.Sequence, error) {
 	var doc json.RawMessage
-	err := c.api.JSON(ctx, httpapi.Request{Method: http.MethodGet, Path: fmt.Sprintf("/api/v1/sequences/%d", id)}, &doc)
-	if err != nil {
-		return store.Sequence{}, fmt.Errorf("read sequence %d: %w", id, err)
+	request := get(fmt.Sprintf("/api/v1/sequences/%d", id), nil)
+	if err := c.api.JSON(ctx, request, &doc); err != nil {
+		return store.Sequence{}, fmt.Errorf("read sequence %d: %w", id, missing(err))
 	}
 	sequence, err := store.ParseSequence(doc)
 	if err == nil && sequence.ID != id {
@@ -112,7 +133,7 @@ func (c *Client) Sequence(ctx context.Context, id int64) (store.Sequence, error)
 	return sequence, nil
 }
 
-// Detections is GET /sequences/{id}/detections. Status 404 means that the sequence is gone, or, on servers before July
+// Detections is GET /sequences/{id}/detections. ErrMissing means that the sequence is gone, or, on servers before July
 // 2026, that the image of one of the page's rows is (contract A.4).
 func (c *Client) Detections(ctx context.Context, q DetectionsQuery) (Page[Detection], error) {
 	query := url.Values{
@@ -120,9 +141,10 @@ func (c *Client) Detections(ctx context.Context, q DetectionsQuery) (Page[Detect
 		"offset": {strconv.Itoa(q.Offset)},
 		"desc":   {strconv.FormatBool(q.Descending)},
 	}
-	page, err := list(ctx, c.api, fmt.Sprintf("/api/v1/sequences/%d/detections", q.SequenceID), query, parseDetection)
+	request := get(fmt.Sprintf("/api/v1/sequences/%d/detections", q.SequenceID), query)
+	page, err := list(ctx, c.api, request, parseDetection)
 	if err != nil {
-		return page, fmt.Errorf("list detections of sequence %d from %d: %w", q.SequenceID, q.Offset, err)
+		return page, fmt.Errorf("list detections of sequence %d from %d: %w", q.SequenceID, q.Offset, missing(err))
 	}
 	return page, nil
 }
@@ -139,7 +161,7 @@ func parseDetection(doc json.RawMessage) (Detection, error) {
 		URL *string `json:"url"`
 	}
 	if err := json.Unmarshal(doc, &presigned); err != nil {
-		return Detection{}, fmt.Errorf("parse detection %d: %w", detection.ID, err)
+		return Detection{}, fmt.Errorf("parse detection %d: its url is no text", detection.ID)
 	}
 	row := Detection{Detection: detection}
 	if presigned.URL != nil {
@@ -148,10 +170,13 @@ func parseDetection(doc json.RawMessage) (Detection, error) {
 	return row, nil
 }
 
+func get(path string, query url.Values) httpapi.Request {
+	return httpapi.Request{Method: http.MethodGet, Path: path, Query: query}
+}
+
 // list reads a bare array of documents.
-func list[T any](ctx context.Context, api *httpapi.Client, path string, query url.Values, parse func(json.RawMessage) (T, error)) (Page[T], error) {
+func list[T any](ctx context.Context, api *httpapi.Client, request httpapi.Request, parse func(json.RawMessage) (T, error)) (Page[T], error) {
 	var docs documents
-	request := httpapi.Request{Method: http.MethodGet, Path: path, Query: query}
 	if err := api.JSON(ctx, request, &docs); err != nil {
 		return Page[T]{}, err
 	}
