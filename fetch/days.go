@@ -47,20 +47,20 @@ func (r *run) listDays(ctx context.Context, found visit) error {
 // is a problem of its own; the sequences read until then are fetched all the same (E1).
 func (r *run) listDay(ctx context.Context, day store.Day, found visit) error {
 	seen := map[int64]bool{}
-	var unreadable []error
+	var bad unreadable
 	read, whole := steady, true
 	var err error
 	listed := sync.OnceFunc(func() { r.progressed(ctx, "days") })
 	defer listed()
 	for range maxReadings {
-		unreadable = nil
+		bad = unreadable{}
 		read, err = r.readDay(ctx, day, func(page platform.Page[store.Sequence]) {
-			unreadable = append(unreadable, page.Unreadable...)
+			bad.add(page.Unreadable...)
 			r.expect(day, page.Rows, seen)
 			listed()
 			for _, sequence := range page.Rows {
 				if store.DayOf(sequence.StartedAt.Time) != day {
-					unreadable = append(unreadable, fmt.Errorf("sequence %d started on another day, at %s",
+					bad.add(fmt.Errorf("sequence %d started on another day, at %s",
 						sequence.ID, sequence.StartedAt.UTC().Format(time.RFC3339)))
 					continue
 				}
@@ -83,8 +83,8 @@ func (r *run) listDay(ctx context.Context, day store.Day, found visit) error {
 		err = fmt.Errorf("its listing changed each of the %d times it was read", maxReadings)
 	case read == repeated:
 		err = fmt.Errorf("the platform answers every page of its listing with the first: no more than %d sequences can be listed", len(seen))
-	case len(unreadable) > 0:
-		err = fmt.Errorf("%d rows of its listing cannot be read, the first: %w", len(unreadable), unreadable[0])
+	case bad.rows > 0:
+		err = fmt.Errorf("%d rows of its listing cannot be read, the first: %w", bad.rows, bad.first)
 	default:
 		return r.dayListed(ctx, day, seen, whole)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pyrobundle/fetch/platform"
+	"pyrobundle/internal/httpapi"
 	"pyrobundle/store"
 )
 
@@ -32,9 +33,9 @@ var (
 //
 // The limit counts distinct bucket keys that have a row with a box of its own. All rows of these frames are kept, whatever
 // their number (E7), and continuity rows (no box) up to the next frame are kept and do not count (E36).
-func (r *run) listDetections(ctx context.Context, s store.Sequence, limit int, order store.Order) (listing, error) {
+func (r *run) listDetections(ctx context.Context, s store.Sequence, limit int, order store.Order, memory *portion) (listing, error) {
 	l := &lister{
-		src: r.src, sequence: s, limit: limit, descending: order == store.Descending && limit > 0,
+		src: r.src, sequence: s, limit: limit, descending: order == store.Descending && limit > 0, memory: memory,
 		rows: map[int64]platform.Detection{},
 	}
 	read, err := l.readSteadily(ctx)
@@ -58,11 +59,13 @@ type lister struct {
 	sequence   store.Sequence
 	limit      int
 	descending bool
+	memory     *portion
 
 	rows       map[int64]platform.Detection
-	ended      bool // the listing's end was reached
-	holes      int  // rows that cannot be listed
-	unreadable []error
+	bytes      int64 // of the rows' documents
+	ended      bool  // the listing's end was reached
+	holes      int   // rows that cannot be listed
+	unreadable unreadable
 	splitting  bool // a page was refused for an image that is gone
 }
 
@@ -70,7 +73,7 @@ type lister struct {
 // what the platform had.
 func (l *lister) readSteadily(ctx context.Context) (reading, error) {
 	for i := range maxReadings {
-		l.ended, l.holes, l.unreadable = false, 0, nil
+		l.ended, l.holes, l.unreadable = false, 0, unreadable{}
 		read, err := readPages(pages[platform.Detection]{
 			size: platform.MaxDetectionsPage,
 			id:   func(d platform.Detection) int64 { return d.ID },
@@ -96,8 +99,9 @@ func (l *lister) readSteadily(ctx context.Context) (reading, error) {
 }
 
 func (l *lister) take(page platform.Page[platform.Detection]) (enough bool) {
-	l.unreadable = append(l.unreadable, page.Unreadable...)
+	l.unreadable.add(page.Unreadable...)
 	for _, row := range page.Rows {
+		l.bytes += int64(len(row.Document) - len(l.rows[row.ID].Document))
 		l.rows[row.ID] = row
 	}
 	if page.Sent < platform.MaxDetectionsPage {
@@ -169,10 +173,29 @@ func (l *lister) exists(ctx context.Context) error {
 	return err
 }
 
-func (l *lister) ask(ctx context.Context, offset, limit int, descending bool) (platform.Page[platform.Detection], error) {
-	return l.src.Detections(ctx, platform.DetectionsQuery{
-		SequenceID: l.sequence.ID, Limit: limit, Offset: offset, Descending: descending,
-	})
+// ask asks for one page, within the sequence's portion of memory: a page that is too large for a share is asked for again
+// when it is the sequence's turn.
+func (l *lister) ask(ctx context.Context, offset, limit int, descending bool) (page platform.Page[platform.Detection], err error) {
+	switch {
+	case l.bytes > maxListing:
+		return page, errListing
+	case l.bytes > l.memory.share:
+		if err := l.memory.wait(ctx); err != nil {
+			return page, err
+		}
+	}
+	q := platform.DetectionsQuery{
+		SequenceID: l.sequence.ID, Limit: limit, Offset: offset, Descending: descending, MaxBytes: l.memory.page(),
+	}
+	page, err = l.src.Detections(ctx, q)
+	if q.MaxBytes == 0 || !errors.Is(err, httpapi.ErrTooLarge) {
+		return page, err
+	}
+	if err := l.memory.wait(ctx); err != nil {
+		return page, err
+	}
+	q.MaxBytes = l.memory.page()
+	return l.src.Detections(ctx, q)
 }
 
 // bothEnds reads what a server without offset can show: the longest page from the end asked for, and unless that meets the
@@ -180,7 +203,7 @@ func (l *lister) ask(ctx context.Context, offset, limit int, descending bool) (p
 // the limit in its place.
 func (l *lister) bothEnds(ctx context.Context) (listing, error) {
 	clear(l.rows)
-	l.holes, l.unreadable = 0, nil
+	l.bytes, l.holes, l.unreadable = 0, 0, unreadable{}
 	near, whole, err := l.longestPage(ctx, l.descending)
 	if err != nil {
 		return listing{}, err
@@ -244,8 +267,8 @@ func (l *lister) unlisted() []string {
 	if l.holes > 0 {
 		missing = append(missing, fmt.Sprintf("%d detections cannot be listed: the platform answers 404 for them, their image is gone", l.holes))
 	}
-	if n := len(l.unreadable); n > 0 {
-		missing = append(missing, fmt.Sprintf("%d detections cannot be read, the first: %v", n, l.unreadable[0]))
+	if l.unreadable.rows > 0 {
+		missing = append(missing, fmt.Sprintf("%d detections cannot be read, the first: %v", l.unreadable.rows, l.unreadable.first))
 	}
 	return missing
 }

@@ -42,7 +42,7 @@ func (r *run) foresee(ctx context.Context, d *draft) error {
 	}
 	r.account(d, changed, false)
 	if r.emit != nil {
-		r.emit(d.record)
+		return r.emit(d.record)
 	}
 	return nil
 }

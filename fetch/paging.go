@@ -27,6 +27,19 @@ const (
 	repeated                // the server does not know offset: it answers every page with the first
 )
 
+// unreadable are the rows of a listing that cannot be read: how many, and why the first.
+type unreadable struct {
+	rows  int
+	first error
+}
+
+func (u *unreadable) add(rows ...error) {
+	if u.rows == 0 && len(rows) > 0 {
+		u.first = rows[0]
+	}
+	u.rows += len(rows)
+}
+
 // maxListed bounds a listing, in rows, so that one without end ends: no day has so many sequences, and a bundle takes no
 // sequence of more detections.
 const maxListed = 100_000

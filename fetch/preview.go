@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -87,10 +88,15 @@ func (p *Preview) prepare(ctx context.Context) error {
 func (p *Preview) day(ctx context.Context, day store.Day) ([]store.SequenceRecord, error) {
 	var mu sync.Mutex
 	records := map[int64]store.SequenceRecord{}
-	p.run.emit = func(record store.SequenceRecord) {
+	var kept int64 // bytes
+	p.run.emit = func(record store.SequenceRecord) error {
 		mu.Lock()
 		defer mu.Unlock()
+		if kept += sizeOf(&record); kept > maxPreview {
+			return fmt.Errorf("preview %s: its sequences have more than %d MiB; fetch it and load it", day, maxPreview>>20)
+		}
 		records[record.Sequence.ID] = record
+		return nil
 	}
 	err := p.run.concurrently(ctx, func(ctx context.Context, found visit) error {
 		return p.run.listDay(ctx, day, found)

@@ -44,14 +44,24 @@ func TestDocumentThatTheBundleRefusesDoesNotEndTheRun(t *testing.T) {
 		"a document of a sequence that is too large": {
 			func(p *fakePlatform) { p.set(42, "note", strings.Repeat("n", 1<<20)) },
 			store.Failed,
-			[]string{"sequence 42", "bytes"},
+			[]string{"day 2026-08-01", "with id 42", "bytes"},
 			[]int64{41, 43},
 		},
 		"a document of a detection that is too large": {
-			func(p *fakePlatform) { p.detections[42][0]["note"] = strings.Repeat("n", 1<<20) },
-			store.Failed,
-			[]string{"sequence 42", "bytes"},
-			[]int64{41, 43},
+			func(p *fakePlatform) { p.detections[42][0]["note"] = strings.Repeat("n", 300<<10) },
+			store.Incomplete,
+			[]string{"sequence 42", "1 detections cannot be read", "with id 420001", "at most 262144"},
+			[]int64{41, 42, 43},
+		},
+		"a document of a detection as large as one may be": {
+			func(p *fakePlatform) {
+				row(p, "1.jpg")
+				p.detections[42][0]["note"] = strings.Repeat("n", 300<<10)
+				p.detections[42][1]["note"] = strings.Repeat("n", 255<<10)
+			},
+			store.Incomplete,
+			[]string{"sequence 42", "1 detections cannot be read", "with id 420001"},
+			[]int64{41, 42, 43},
 		},
 		"a camera whose name is signed": {
 			func(p *fakePlatform) { p.cameras[1]["name"] = "tower signature=x" },

@@ -102,7 +102,7 @@ func (r *run) revisit(ctx context.Context, found visit) error {
 
 // vanished settles a sequence that failed before and that the platform does not have any more.
 func (r *run) vanished(ctx context.Context, id int64) error {
-	held, err := r.held(ctx, id)
+	held, err := r.read(ctx, id)
 	if err != nil {
 		return err
 	}

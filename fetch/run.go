@@ -23,13 +23,16 @@ type run struct {
 	directory directory
 	selected  map[int64]bool // of cfg.Sequences; nil: all
 	damaged   map[int64]bool // sequences to repair
-	emit      func(store.SequenceRecord)
+	emit      func(store.SequenceRecord) error
 
 	tally  tally
 	ledger ledger
 
 	frames     *semaphore.Weighted // under way
 	buffers    *semaphore.Weighted // bytes of images in memory
+	share      int64               // bytes of documents that each sequence may keep
+	turns      *semaphore.Weighted // to keep more
+	readers    *semaphore.Weighted // of the bundle's records
 	room       atomic.Int64        // bytes that a download reserves before its size is known
 	flights    singleflight.Group  // images on their way, by organization and key
 	unanswered atomic.Int64        // images in a row whose host did not answer
@@ -67,6 +70,9 @@ func newRun(src Source, dst *store.Writer, cfg Config) (*run, error) {
 		shown:   map[int64]bool{},
 		frames:  semaphore.NewWeighted(int64(framesPerWorker * max(1, cfg.Workers))),
 		buffers: semaphore.NewWeighted(bufferBytes),
+		share:   shareOf(cfg.Workers),
+		turns:   semaphore.NewWeighted(1),
+		readers: semaphore.NewWeighted(readers),
 
 		listed:     map[store.Day]store.DayRecord{},
 		failedDays: map[store.Day][]int64{},
@@ -102,7 +108,7 @@ func (r *run) concurrently(ctx context.Context, list func(ctx context.Context, f
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var workers errgroup.Group
-	workers.SetLimit(2 * r.cfg.Workers)
+	workers.SetLimit(inFlight(r.cfg.Workers))
 	found := func(s store.Sequence) {
 		workers.Go(func() error {
 			if err := r.sequence(ctx, s); err != nil {
@@ -131,11 +137,27 @@ func endsRun(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.Is(err, httpapi.ErrUnauthorized) || errors.Is(err, httpapi.ErrUnreachable)
 }
 
-// held returns what the bundle has of a sequence; nil: nothing, or with repair something damaged.
-func (r *run) held(ctx context.Context, id int64) (*store.SequenceRecord, error) {
+// held is what read returns, within the sequence's portion of memory.
+func (r *run) held(ctx context.Context, id int64, memory *portion) (*store.SequenceRecord, error) {
+	record, err := r.read(ctx, id)
+	if err != nil || record == nil || memory.holds(sizeOf(record)) {
+		return record, err
+	}
+	if err := memory.wait(ctx); err != nil {
+		return nil, err
+	}
+	return r.read(ctx, id) // again: nothing was kept while it waited
+}
+
+// read returns what the bundle has of a sequence; nil: nothing, or with repair something damaged.
+func (r *run) read(ctx context.Context, id int64) (*store.SequenceRecord, error) {
 	if r.have == nil {
 		return nil, nil
 	}
+	if err := r.readers.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer r.readers.Release(1)
 	record, err := r.have.Sequence(ctx, id)
 	switch {
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrCorrupt) && r.damaged[id]:

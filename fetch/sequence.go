@@ -21,13 +21,15 @@ type draft struct {
 
 // sequence brings one sequence up to date: detections, then images, then the commit.
 func (r *run) sequence(ctx context.Context, listed store.Sequence) error {
-	held, err := r.held(ctx, listed.ID)
+	memory := r.portion()
+	defer memory.end()
+	held, err := r.held(ctx, listed.ID, memory)
 	if err != nil {
 		return err
 	}
 	d := r.begin(listed, held)
 	if !r.upToDate(listed, held) {
-		err := r.list(ctx, d)
+		err := r.list(ctx, d, memory)
 		switch {
 		case err == nil:
 		case errors.Is(err, errGone):
@@ -72,12 +74,12 @@ func (r *run) begin(listed store.Sequence, held *store.SequenceRecord) *draft {
 
 // list adds the platform's detections to the draft. What is held and not listed any more stays: a mirror that is asked
 // for less, or of which something was deleted, loses nothing.
-func (r *run) list(ctx context.Context, d *draft) error {
+func (r *run) list(ctx context.Context, d *draft, memory *portion) error {
 	limit := r.cfg.Limit
 	if d.held != nil && (d.held.Coverage.Order == r.cfg.Order || d.held.Coverage.Limit == 0) { // all is all from either end
 		limit = wider(limit, d.held.Coverage.Limit)
 	}
-	listing, err := r.listDetections(ctx, d.record.Sequence, limit, r.cfg.Order)
+	listing, err := r.listDetections(ctx, d.record.Sequence, limit, r.cfg.Order, memory)
 	if err != nil {
 		return err
 	}

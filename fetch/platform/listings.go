@@ -25,6 +25,10 @@ const (
 // whole platform has some hundreds of them.
 const maxRows = 10_000
 
+// maxDocument bounds one row, in bytes. A real detection has 1 kB and with many boxes some 10 kB, a camera with many poses a
+// few thousand bytes.
+const maxDocument = 256 << 10
+
 // ErrNoAdmin says that organizations need an administrator's account, and none was given.
 var ErrNoAdmin = errors.New("no administrator account given")
 
@@ -72,6 +76,7 @@ type DetectionsQuery struct {
 	SequenceID    int64
 	Limit, Offset int // Limit 1..MaxDetectionsPage; servers before June 2026 ignore Offset
 	Descending    bool
+	MaxBytes      int64 // of the page, httpapi.ErrTooLarge beyond; 0: as many as any answer
 }
 
 // Cameras is GET /cameras/, with those that are not trustable: their sequences are listed all the same (contract A.6).
@@ -120,6 +125,7 @@ func (c *Client) Sequences(ctx context.Context, q SequencesQuery) (Page[store.Se
 func (c *Client) Sequence(ctx context.Context, id int64) (store.Sequence, error) {
 	var doc json.RawMessage
 	request := get(fmt.Sprintf("/api/v1/sequences/%d", id), nil)
+	request.MaxBytes = maxDocument
 	if err := c.api.JSON(ctx, request, &doc); err != nil {
 		return store.Sequence{}, fmt.Errorf("read sequence %d: %w", id, missing(err))
 	}
@@ -142,6 +148,7 @@ func (c *Client) Detections(ctx context.Context, q DetectionsQuery) (Page[Detect
 		"desc":   {strconv.FormatBool(q.Descending)},
 	}
 	request := get(fmt.Sprintf("/api/v1/sequences/%d/detections", q.SequenceID), query)
+	request.MaxBytes = q.MaxBytes
 	page, err := list(ctx, c.api, request, parseDetection)
 	if err != nil {
 		return page, fmt.Errorf("list detections of sequence %d from %d: %w", q.SequenceID, q.Offset, missing(err))
@@ -180,16 +187,33 @@ func list[T any](ctx context.Context, api *httpapi.Client, request httpapi.Reque
 	if err := api.JSON(ctx, request, &docs); err != nil {
 		return Page[T]{}, err
 	}
+	return pageOf(docs, parse), nil
+}
+
+// pageOf reads the rows. An error says nothing that a row says, but for its id: that may be a secret of ours.
+func pageOf[T any](docs documents, parse func(json.RawMessage) (T, error)) Page[T] {
 	page := Page[T]{Rows: make([]T, 0, len(docs)), Sent: len(docs)}
 	for i, doc := range docs {
-		row, err := parse(doc)
+		row, err := readRow(doc, parse)
 		if err != nil {
 			page.Unreadable = append(page.Unreadable, fmt.Errorf("row %d: %w", i, err))
 			continue
 		}
 		page.Rows = append(page.Rows, row)
 	}
-	return page, nil
+	return page
+}
+
+func readRow[T any](doc json.RawMessage, parse func(json.RawMessage) (T, error)) (T, error) {
+	if len(doc) <= maxDocument {
+		return parse(doc)
+	}
+	var none T
+	var row struct {
+		ID int64 `json:"id"`
+	}
+	_ = json.Unmarshal(doc, &row) // 0 where it has none
+	return none, fmt.Errorf("the document with id %d has %d bytes, at most %d are taken", row.ID, len(doc), maxDocument)
 }
 
 // documents are the rows of a listing. null is none: taken for an empty one, it would make everything else gone.
