@@ -7,9 +7,12 @@ package platform
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -88,11 +91,24 @@ func newAPI(cfg Config, account Account, from string) *httpapi.Client {
 	})
 }
 
-// whoAmI is GET /login/validate, with the answer's header.
+// maxLogin bounds the answers to a login and to who the account is, in bytes; a token has some 300.
+const maxLogin = 64 << 10
+
+// whoAmI is GET /login/validate, with the answer's header. Who has no scope is nobody, and only an administrator may belong
+// to no organization: everybody's sequences are listed under none.
 func whoAmI(ctx context.Context, api *httpapi.Client) (who identity, header http.Header, err error) {
-	request := httpapi.Request{Method: http.MethodGet, Path: "/api/v1/login/validate", Header: &header}
-	err = api.JSON(ctx, request, &who)
-	return who, header, err
+	request := get("/api/v1/login/validate", nil)
+	request.Header, request.MaxBytes = &header, maxLogin
+	if err := api.JSON(ctx, request, &who); err != nil {
+		return identity{}, nil, err
+	}
+	switch scope := who.scope(); {
+	case scope == "":
+		return identity{}, nil, errors.New("the platform does not say what the account may do")
+	case who.OrganizationID < 0 || who.OrganizationID == 0 && scope != ScopeAdmin:
+		return identity{}, nil, fmt.Errorf("the platform says that the account belongs to organization %d", who.OrganizationID)
+	}
+	return who, header, nil
 }
 
 // sourceAPI names the platform for the annotation API (contract B.1, C.2). A platform at a known host is what that host
@@ -119,13 +135,13 @@ func sourceAPI(cfg Config, header http.Header) string {
 }
 
 // Scope is the account's: "admin", "agent" or "user".
-func (c *Client) Scope() string {
-	for _, scope := range c.identity.Scopes {
-		if scope == ScopeAdmin {
-			return scope
-		}
+func (c *Client) Scope() string { return c.identity.scope() }
+
+func (who identity) scope() string {
+	if slices.Contains(who.Scopes, ScopeAdmin) {
+		return ScopeAdmin
 	}
-	return strings.Join(c.identity.Scopes, " ")
+	return strings.Join(who.Scopes, " ")
 }
 
 // OrganizationID is the organization that the account belongs to.

@@ -348,6 +348,47 @@ func TestDialThatFailsLeavesNothing(t *testing.T) {
 	}
 }
 
+// TestAnswersAreNoLargerThanTheirKind: many requests for a URL are under way at once, and their answers are kept.
+func TestAnswersAreNoLargerThanTheirKind(t *testing.T) {
+	long := `"` + strings.Repeat("x", maxURL) + `"`
+	client := dial(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/url"):
+			_, _ = w.Write([]byte(`{"url":` + long + `}`))
+		case r.URL.Path == "/api/v1/sequences/7":
+			_, _ = w.Write([]byte(`{"id":7,"started_at":"2026-08-01T00:00:00","note":"` + strings.Repeat("n", maxDocument) + `"}`))
+		default:
+			_, _ = w.Write([]byte(`[{"id":8,"note":` + long + `}]`))
+		}
+	})
+	_, urlErr := client.ImageURL(t.Context(), 8)
+	_, sequenceErr := client.Sequence(t.Context(), 7)
+	_, pageErr := client.Detections(t.Context(), DetectionsQuery{SequenceID: 7, Limit: 1, MaxBytes: 1000})
+	for _, err := range []error{urlErr, sequenceErr, pageErr} {
+		if !errors.Is(err, httpapi.ErrTooLarge) || errors.Is(err, ErrMissing) {
+			t.Errorf("got %v, want ErrTooLarge", err)
+		}
+	}
+}
+
+// TestNobodyIsNoAccount: an answer that does not say who the account is would be taken for everybody's.
+func TestNobodyIsNoAccount(t *testing.T) {
+	for answer, taken := range map[string]bool{
+		`{"sub":2,"scopes":["user"],"organization_id":2}`:  true,
+		`{"sub":1,"scopes":["admin"],"organization_id":0}`: true, // of a served bundle
+		`{"sub":2,"scopes":["user"],"organization_id":0}`:  false,
+		`{"sub":2,"scopes":["user"],"organization_id":-3}`: false,
+		`{"sub":2,"scopes":[],"organization_id":2}`:        false,
+		`null`: false,
+		`{}`:   false,
+		`{"scopes":["` + strings.Repeat("x", maxLogin) + `"],"organization_id":2}`: false,
+	} {
+		if _, err := dialCanned(t, canned{"/api/v1/login/validate": []byte(answer)}); (err == nil) != taken {
+			t.Errorf("%.60s: %v", answer, err)
+		}
+	}
+}
+
 func TestOneBadRowHidesNoOther(t *testing.T) {
 	client := dial(t, func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte(`[{"id":1,"bucket_key":"a","created_at":"2026-08-01T00:00:00"},"detail",{"id":-3},{"id":4},

@@ -29,6 +29,7 @@ func login(baseURL string, account Account, from string) func(context.Context, *
 			},
 			Idempotent: true, // a login leaves nothing behind
 			NoAuth:     true,
+			MaxBytes:   maxLogin,
 		}, &answer)
 		switch status := httpapi.Status(err); {
 		case status == http.StatusUnauthorized || status == http.StatusForbidden:
