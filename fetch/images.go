@@ -37,6 +37,10 @@ const framesPerWorker = 4
 // run ends: it has then nothing to fetch, and thousands of equal lines help nobody.
 const hostPatience = 32
 
+// secondLooks is how many images of a run are asked for again because what came was too large, to prove that they are: each look
+// is maxImage, and a storage that answers so for all of them would double what they cost. The others have failed, for the next run.
+const secondLooks = 16
+
 // fetchImages sees to it that each frame of the draft has its image in the bundle, or says why not.
 func (r *run) fetchImages(ctx context.Context, d *draft) error {
 	if !d.listed {
@@ -221,7 +225,7 @@ func (r *run) download(ctx context.Context, d *draft, key string, rows []int64) 
 			r.unanswered.Store(0)
 			return store.Frame{Key: key, Image: image.Hash}, image.Size, nil
 		case errors.Is(err, platform.ErrURLRefused) && !fresh: // it may have expired
-		case before == nil && (errors.As(err, &wrong) || errors.Is(err, httpapi.ErrTooLarge)):
+		case before == nil && (errors.As(err, &wrong) || errors.Is(err, httpapi.ErrTooLarge) && r.tooLarge.Add(1) <= secondLooks):
 			before = err
 		default:
 			return r.lost(ctx, key, err, errors.Is(err, platform.ErrImageGone) || sameAgain(before, err))

@@ -250,6 +250,30 @@ func TestOneAnswerThatIsTooLargeIsAnAccident(t *testing.T) {
 	b.intact()
 }
 
+// TestStorageOfTooLargeAnswersIsNotAskedTwiceForAll: who sends bombs is not to cost twice as much.
+func TestStorageOfTooLargeAnswersIsNotAskedTwiceForAll(t *testing.T) {
+	const looks = 16
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), looks+8)
+	p.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/bucket-2/") {
+			w.Header().Set("Content-Length", fmt.Sprint(17<<20)) // which is not read
+			return true
+		}
+		return false
+	})
+	b := newBundle(t, p)
+	cfg := config()
+	cfg.Limit = 0
+	images := b.fetch(cfg).Images
+	if images.Gone != looks || images.Failed != 8 || p.asked("/url") != looks {
+		t.Errorf("images %+v, %d new URLs", images, p.asked("/url"))
+	}
+	if images := b.fetch(cfg).Images; images.Gone != looks+8 || images.Failed != 0 {
+		t.Errorf("the next run: %+v", images)
+	}
+}
+
 func TestPNGAndLargeImagesAreTaken(t *testing.T) {
 	var drawn bytes.Buffer
 	if err := png.Encode(&drawn, image.NewGray(image.Rect(0, 0, 64, 64))); err != nil {

@@ -36,6 +36,7 @@ type run struct {
 	room       atomic.Int64        // bytes that a download reserves before its size is known
 	flights    singleflight.Group  // images on their way, by organization and key
 	unanswered atomic.Int64        // images in a row whose host did not answer
+	tooLarge   atomic.Int64        // images that were, at the first look
 
 	listed     map[store.Day]store.DayRecord // as earlier runs left them
 	failedDays map[store.Day][]int64         // whose listings of the day failed in earlier runs, by organization
