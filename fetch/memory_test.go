@@ -135,7 +135,7 @@ func paddedConfig() fetch.Config {
 // TestPaddedListingsTakeTurns: full pages of rows of 80 kB each would be 8 GB for one sequence before its rows were too many, and
 // as many sequences are listed as there are workers, twice.
 func TestPaddedListingsTakeTurns(t *testing.T) {
-	src := &paddedPlatform{sequences: 6, padding: 80 << 10}
+	src := &paddedPlatform{sequences: 3, padding: 80 << 10}
 	cfg := paddedConfig()
 	cfg.Log = logTo(func(line string) {
 		var id int64
