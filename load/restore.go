@@ -65,11 +65,12 @@ func openUndo(path string) (*os.File, *bufio.Reader, undoHeader, error) {
 }
 
 // Restore puts back the annotations that an undo file holds, each only where nobody has touched what took its place. It
-// returns the sequences whose annotations it left or the API did not allow to be put back as they were. Contributors and times
-// are the API's own and never come back as they were.
+// returns the sequences whose annotations it left or the API did not allow to be put back as they were, and, as failed, those
+// that another try may bring back. Contributors and times are the API's own and never come back as they were.
 //
-// It returns an error where the file is no undo file (ErrNotUndo) or of another target, where a run of this machine is loading into the
-// target (ErrTargetBusy), and where the target does not answer; running it again continues.
+// What goes wrong with one annotation keeps no other from coming back. What ends it: a file that is no undo file (ErrNotUndo), is
+// of another target, or cannot be read; a run of this machine that is loading into the target (ErrTargetBusy); a refused login
+// (httpapi.ErrUnauthorized), a target that answers no more (httpapi.ErrUnreachable), and ctx. Running it again continues.
 func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []store.Problem, err error) {
 	file, lines, header, err := openUndo(undoFile)
 	if err != nil {
@@ -93,14 +94,20 @@ func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []st
 		if !more {
 			return notRestored, nil
 		}
-		note, err := restore(ctx, dst, s)
-		if err != nil {
-			return notRestored, fmt.Errorf("restore the annotation of sequence %d: %w", s.AlertAPIID, err)
+		problem := store.Problem{
+			Class: store.Incomplete, Kind: "sequence", ID: strconv.FormatInt(s.AlertAPIID, 10), SequenceID: s.AlertAPIID,
 		}
-		if note != "" {
-			notRestored = append(notRestored, store.Problem{
-				Class: store.Incomplete, Kind: "sequence", ID: strconv.FormatInt(s.AlertAPIID, 10), SequenceID: s.AlertAPIID, Reason: note,
-			})
+		problem.Reason, err = restore(ctx, dst, s)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return notRestored, fmt.Errorf("restore the annotation of sequence %d: %w", s.AlertAPIID, ctx.Err())
+		case err != nil && endsRun(err):
+			return notRestored, fmt.Errorf("restore the annotation of sequence %d: %w", s.AlertAPIID, err)
+		case err != nil:
+			problem.Class, problem.Reason = classOf(err), fmt.Sprintf("its annotation is not restored: %s", err)
+		}
+		if problem.Reason != "" {
+			notRestored = append(notRestored, problem)
 		}
 	}
 }
@@ -123,11 +130,12 @@ func readLine(lines *bufio.Reader, into any) (bool, error) {
 	}
 }
 
-// restore puts one annotation back and says what could not be; an error is the target's.
+// restore puts one annotation back and says what could not be. An error is the target's, unless what was saved is no
+// annotation.
 func restore(ctx context.Context, dst Target, s saved) (string, error) {
 	var old annotation.SequenceAnnotation
 	if err := json.Unmarshal(s.Annotation, &old); err != nil {
-		return "", fmt.Errorf("read the saved annotation: %w", err)
+		return "", incomplete{fmt.Errorf("read what was saved: %w", err)}
 	}
 	sequence, err := dst.Sequence(ctx, s.SequenceID)
 	switch {

@@ -2,6 +2,7 @@ package load_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +13,11 @@ import (
 	"strings"
 	"testing"
 
+	"pyrobundle/internal/httpapi"
 	"pyrobundle/internal/sandbox"
 	"pyrobundle/load"
 	"pyrobundle/load/annotation"
+	"pyrobundle/store"
 )
 
 // overwrite loads over a person's work and returns the result.
@@ -227,4 +230,122 @@ func TestRestoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		t.Errorf("cut last line: %v, %v", notes, err)
 	}
 	w.expect(t, "after restore", reviewed)
+}
+
+// overwriteThree loads three sequences that a person has worked on, overwrites that, and returns the undo file, in which they
+// are in any order.
+func (w *world) overwriteThree(t *testing.T) string {
+	t.Helper()
+	bundle := &inMemory{}
+	for id := range int64(3) {
+		bundle.add(41+id, noon, drifting(3)...)
+	}
+	w.run(t, bundle)
+	for _, a := range w.api.Annotations() {
+		w.api.EditAnnotation(a.ID, review)
+	}
+	return w.run(t, bundle, func(c *load.Config) { c.Existing = load.ExistingOverwrite }).UndoFile
+}
+
+// stages counts the annotations of the target by stage.
+func (w *world) stages() map[string]int {
+	count := map[string]int{}
+	for _, a := range w.api.Annotations() {
+		count[a.Stage]++
+	}
+	return count
+}
+
+// TestRestoreGoesOnAfterOneThatFails: it is named as failed, the others come back, and the next restore takes it up.
+func TestRestoreGoesOnAfterOneThatFails(t *testing.T) {
+	answer := func(status int) interceptor {
+		return func(rw http.ResponseWriter, _ *http.Request, _ http.Handler) { http.Error(rw, "no", status) }
+	}
+	for name, fail := range map[string]interceptor{
+		"400": answer(http.StatusBadRequest), "403": answer(http.StatusForbidden), "500": answer(http.StatusInternalServerError),
+		"a page of HTML": func(rw http.ResponseWriter, _ *http.Request, _ http.Handler) {
+			_, _ = io.WriteString(rw, "<html>welcome")
+		},
+		"no answer":     func(http.ResponseWriter, *http.Request, http.Handler) { panic(http.ErrAbortHandler) },
+		"a lost answer": func(_ http.ResponseWriter, r *http.Request, api http.Handler) { committedAndLost(r, api) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, annotation.Newest)
+			undo := w.overwriteThree(t)
+			var failing string // the route of the first of them
+			w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+				if r.Method == http.MethodPatch && (failing == "" || failing == r.URL.Path) {
+					failing = r.URL.Path
+					fail(rw, r, api)
+					return
+				}
+				api.ServeHTTP(rw, r)
+			})
+			notes, err := load.Restore(t.Context(), w.client, undo)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(notes) != 1 || notes[0].Class != store.Failed || !strings.HasPrefix(notes[0].Reason, "its annotation is not restored: PATCH /api/v1/annotations/sequences/") {
+				t.Errorf("problems %v, want one that failed", notes)
+			}
+			if n := w.stages()["seq_annotation_done"]; n < 2 {
+				t.Errorf("%d are back, want 2", n)
+			}
+			w.intercept(nil)
+			if again, err := load.Restore(t.Context(), w.client, undo); err != nil || len(again) != 0 || w.stages()["seq_annotation_done"] != 3 {
+				t.Errorf("again: %v, %v, %v", again, err, w.stages())
+			}
+		})
+	}
+}
+
+// TestRestoreGoesOnAfterWhatIsNoAnnotation: another try would not help it.
+func TestRestoreGoesOnAfterWhatIsNoAnnotation(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	undo := w.overwriteThree(t)
+	data, err := os.ReadFile(undo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfterN(string(data), "\n", 2)
+	odd := lines[0] + `{"alert_api_id":7,"sequence_id":1,"annotation":{"id":"` + strings.Repeat("x", 5000) + `"}}` + "\n" + `{"alert_api_id":8}` + "\n" + lines[1]
+	if err := os.WriteFile(undo, []byte(odd), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	notes, err := load.Restore(t.Context(), w.client, undo)
+	if err != nil || len(notes) != 2 || w.stages()["seq_annotation_done"] != 3 {
+		t.Fatalf("%v, %v, %v", notes, err, w.stages())
+	}
+	for i, note := range notes {
+		if note.Class != store.Incomplete || note.SequenceID != int64(7+i) || !strings.Contains(note.Reason, "read what was saved") || len(note.Reason) > 300 {
+			t.Errorf("problem %v", note)
+		}
+	}
+}
+
+// TestRestoreEndsWhereTheTargetDoes: with a refused login and an interruption, nothing is counted as failed.
+func TestRestoreEndsWhereTheTargetDoes(t *testing.T) {
+	for name, c := range map[string]struct {
+		fail func(w *world, cancel context.CancelFunc)
+		want error
+	}{
+		"refused":     {func(w *world, _ context.CancelFunc) { w.api.AddUser("admin", "another now"); w.api.ExpireTokens() }, httpapi.ErrUnauthorized},
+		"interrupted": {func(_ *world, cancel context.CancelFunc) { cancel() }, context.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, annotation.Newest)
+			undo := w.overwriteThree(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
+				if r.Method == http.MethodPatch {
+					c.fail(w, cancel)
+				}
+				api.ServeHTTP(rw, r)
+			})
+			if notes, err := load.Restore(ctx, w.client, undo); !errors.Is(err, c.want) || len(notes) != 0 {
+				t.Errorf("%v, %v, want %v", notes, err, c.want)
+			}
+		})
+	}
 }
