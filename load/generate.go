@@ -99,7 +99,7 @@ func (r *run) reread(id int64) (*note, *annotation.SequenceAnnotation, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("read its annotation: %w", err)
 	}
-	return noteOf(current), current, nil
+	return noteOf(current, r.dst.Redact), current, nil
 }
 
 // write does what was decided. What a person has worked on is saved before.

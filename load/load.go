@@ -27,6 +27,7 @@ type Sequences interface {
 type Target interface {
 	BaseURL() string
 	Generation() annotation.Generation
+	Redact(text string) string // of what it has said, for messages
 
 	Sequences(ctx context.Context, f annotation.SequenceFilter) iter.Seq2[annotation.Sequence, error]
 	Sequence(ctx context.Context, id int64) (annotation.Sequence, error)

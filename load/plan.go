@@ -151,12 +151,13 @@ func removable(kept, duplicates []annotation.Detection) []annotation.Detection {
 	return removable
 }
 
-// agrees returns an error where a sequence of the target that has our id is another one (DESIGN, promise 10).
-func agrees(want annotation.NewSequence, have annotation.Sequence) error {
+// agrees returns an error where a sequence of the target that has our id is another one (DESIGN, promise 10). It repeats what
+// redact leaves of either.
+func agrees(want annotation.NewSequence, have annotation.Sequence, redact func(string) string) error {
 	var differences []string
 	differ := func(what string, there, here any) {
 		if there != here {
-			differences = append(differences, fmt.Sprintf("%s %v, not %v", what, quoted(there), quoted(here)))
+			differences = append(differences, fmt.Sprintf("%s %s, not %s", what, quoted(there, redact), quoted(here, redact)))
 		}
 	}
 	differ("camera", have.CameraID, want.CameraID)
@@ -168,12 +169,12 @@ func agrees(want annotation.NewSequence, have annotation.Sequence) error {
 	return fmt.Errorf("%w on the target: %s; not touched", errAlien, strings.Join(differences, ", "))
 }
 
-// drift says which metadata of a sequence changed since it was loaded. The API cannot update them.
-func drift(want annotation.NewSequence, have annotation.Sequence) string {
+// drift says which metadata of a sequence changed since it was loaded, as far as redact shows them. The API cannot update them.
+func drift(want annotation.NewSequence, have annotation.Sequence, redact func(string) string) string {
 	var changed []string
 	note := func(what string, same bool, there, here any) {
 		if !same {
-			changed = append(changed, fmt.Sprintf("%s is %v, now %v", what, quoted(there), quoted(here)))
+			changed = append(changed, fmt.Sprintf("%s is %s, now %s", what, quoted(there, redact), quoted(here, redact)))
 		}
 	}
 	note("is_wildfire", equalValues(have.IsWildfire, want.IsWildfire), value(have.IsWildfire), value(want.IsWildfire))
@@ -218,13 +219,13 @@ func value[T any](v *T) any {
 	return *v
 }
 
-func quoted(v any) any {
+func quoted(v any, redact func(string) string) string {
 	switch v := v.(type) {
 	case nil:
 		return "unknown"
 	case string:
-		return fmt.Sprintf("%q", v)
+		return fmt.Sprintf("%q", redact(v))
 	default:
-		return v
+		return redact(fmt.Sprint(v)) // a password may be a number
 	}
 }

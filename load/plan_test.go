@@ -166,14 +166,14 @@ func TestAgreesAndDrift(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			have := same()
 			c.change(&have)
-			err := agrees(want, have)
+			err := agrees(want, have, asItIs)
 			if (err != nil) != (c.alien != "") || err != nil && (!strings.Contains(err.Error(), c.alien) || !errors.Is(err, errAlien)) {
 				t.Errorf("agrees = %v, want %q", err, c.alien)
 			}
 			if c.alien != "" {
 				return
 			}
-			if got := drift(want, have); got != c.drift {
+			if got := drift(want, have, asItIs); got != c.drift {
 				t.Errorf("drift = %q, want %q", got, c.drift)
 			}
 		})

@@ -43,10 +43,10 @@ func (r *run) createOrRecognise(want wanted, found found, out *outcome) (there, 
 		return there{foreign: foreign}, nil
 	}
 	have := found.sequence
-	if err := agrees(want.sequence, have.Sequence); err != nil {
+	if err := agrees(want.sequence, have.Sequence, r.dst.Redact); err != nil {
 		return there{}, err
 	}
-	out.drift = drift(want.sequence, have.Sequence)
+	out.drift = drift(want.sequence, have.Sequence, r.dst.Redact)
 	return there{known: *have, foreign: foreign}, nil
 }
 
@@ -118,7 +118,7 @@ func (r *run) lookAmong(want annotation.NewSequence, filter annotation.SequenceF
 		case err != nil:
 			return nil, fmt.Errorf("look for the sequence: %w", err)
 		case s.AlertAPIID == want.AlertAPIID:
-			seen.sequence = knownOf(s)
+			seen.sequence = knownOf(s, r.dst.Redact)
 		case splitOff(s) == want.AlertAPIID:
 			seen.lanes++
 		}

@@ -64,7 +64,7 @@ func (r *run) regenerateDay(day store.Day, absent map[int64]bool) (whole bool) {
 		}
 		if r.selected(sequence) {
 			delete(absent, sequence.AlertAPIID)
-			known := knownOf(sequence)
+			known := knownOf(sequence, r.dst.Redact)
 			r.start(func() outcome { return r.regenerate(known) })
 		}
 	}

@@ -86,13 +86,17 @@ func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []st
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	for {
-		var s saved
-		more, err := readLine(lines, &s)
+		var line json.RawMessage
+		more, err := readLine(lines, &line)
 		if err != nil {
 			return notRestored, fmt.Errorf("read %s: %w", undoFile, err)
 		}
 		if !more {
 			return notRestored, nil
+		}
+		var s saved
+		if err := json.Unmarshal(line, &s); err != nil { // it repeats numbers and times, of any length
+			return notRestored, fmt.Errorf("read %s: a line that saves no annotation: %s", undoFile, dst.Redact(err.Error())) //nolint:errorlint // told, not wrapped
 		}
 		problem := store.Problem{
 			Class: store.Incomplete, Kind: "sequence", ID: strconv.FormatInt(s.AlertAPIID, 10), SequenceID: s.AlertAPIID,
@@ -135,7 +139,7 @@ func readLine(lines *bufio.Reader, into any) (bool, error) {
 func restore(ctx context.Context, dst Target, s saved) (string, error) {
 	var old annotation.SequenceAnnotation
 	if err := json.Unmarshal(s.Annotation, &old); err != nil {
-		return "", incomplete{fmt.Errorf("read what was saved: %w", err)}
+		return "", incomplete{errors.New("read what was saved: " + dst.Redact(err.Error()))}
 	}
 	sequence, err := dst.Sequence(ctx, s.SequenceID)
 	switch {
@@ -151,7 +155,7 @@ func restore(ctx context.Context, dst Target, s saved) (string, error) {
 		return "", err
 	}
 	if current != nil {
-		now := noteOf(current)
+		now := noteOf(current, dst.Redact)
 		switch {
 		case now.document == digestOf(old.Document) && current.ProcessingStage == old.ProcessingStage &&
 			current.HasMissedSmoke == old.HasMissedSmoke && current.IsUnsure == old.IsUnsure:
@@ -168,7 +172,7 @@ func restore(ctx context.Context, dst Target, s saved) (string, error) {
 	if refused(err) && stage != annotation.StageImported && stage != annotation.StageReadyToAnnotate && len(old.Document.Tracks) > 0 {
 		why := err
 		if err = putBack(ctx, dst, s.SequenceID, current, old, annotation.StageReadyToAnnotate); err == nil {
-			return fmt.Sprintf("it is back, but not at stage %s: %s", stage, why), nil
+			return fmt.Sprintf("it is back, but not at stage %s: %s", dst.Redact(stage), why), nil
 		}
 	}
 	if refused(err) {

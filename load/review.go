@@ -19,7 +19,8 @@ type note struct {
 	lasting  bool   // an update leaves that showing: the API keeps contributors, and nothing else
 }
 
-func noteOf(a *annotation.SequenceAnnotation) *note {
+// noteOf notes what redact leaves of the words.
+func noteOf(a *annotation.SequenceAnnotation, redact func(string) string) *note {
 	if a == nil {
 		return nil
 	}
@@ -27,7 +28,7 @@ func noteOf(a *annotation.SequenceAnnotation) *note {
 		id:       a.ID,
 		document: digestOf(a.Document),
 		ready:    a.ProcessingStage == annotation.StageReadyToAnnotate && !a.IsUnsure && !a.HasMissedSmoke,
-		worked:   workedOn(*a),
+		worked:   workedOn(*a, redact),
 		lasting:  len(a.Contributors) > 0,
 	}
 }
@@ -49,17 +50,22 @@ func (n *note) says(doc annotate.Document) bool { return n.ready && n.document =
 // workedOn returns how it shows that a person has worked on an annotation (DESIGN, promise 9): a stage beyond those that
 // machines set, contributors, a chosen type, a track called no smoke, missed smoke, unsure. It is empty where nothing
 // shows. A person who only moved boxes at ready_to_annotate leaves no trace in either generation.
-func workedOn(a annotation.SequenceAnnotation) string {
+func workedOn(a annotation.SequenceAnnotation, redact func(string) string) string {
+	const named = 5 // contributors; more than have ever worked on one
 	var traces []string
 	if a.ProcessingStage != annotation.StageImported && a.ProcessingStage != annotation.StageReadyToAnnotate {
-		traces = append(traces, "it is at stage "+a.ProcessingStage)
+		traces = append(traces, "it is at stage "+redact(a.ProcessingStage))
 	}
 	if len(a.Contributors) > 0 {
-		names := make([]string, len(a.Contributors))
-		for i, c := range a.Contributors {
-			names[i] = c.Username
+		var names []string
+		for _, c := range a.Contributors[:min(len(a.Contributors), named)] {
+			names = append(names, redact(c.Username))
 		}
-		traces = append(traces, fmt.Sprintf("contributors %q", names))
+		trace := fmt.Sprintf("contributors %q", names)
+		if more := len(a.Contributors) - named; more > 0 {
+			trace += fmt.Sprintf(" and %d more", more)
+		}
+		traces = append(traces, trace)
 	}
 	if a.HasMissedSmoke {
 		traces = append(traces, "missed smoke is marked")

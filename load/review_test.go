@@ -13,6 +13,9 @@ func trackOf(boxes ...annotate.TrackBox) annotate.Track {
 
 var oneTrack = annotate.Document{Tracks: []annotate.Track{trackOf(annotate.TrackBox{DetectionID: 1, XYXYN: [4]float64{.1, .1, .2, .2}})}}
 
+// asItIs redacts nothing.
+func asItIs(text string) string { return text }
+
 func TestWorkedOn(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*annotation.SequenceAnnotation)
@@ -39,7 +42,7 @@ func TestWorkedOn(t *testing.T) {
 				ProcessingStage: "ready_to_annotate", Document: annotate.Document{Tracks: []annotate.Track{trackOf()}},
 			}
 			c.change(&got)
-			if traces := workedOn(got); traces != c.want {
+			if traces := workedOn(got, asItIs); traces != c.want {
 				t.Errorf("got %q, want %q", traces, c.want)
 			}
 		})
@@ -48,7 +51,7 @@ func TestWorkedOn(t *testing.T) {
 
 func TestDecide(t *testing.T) {
 	ready := annotation.SequenceAnnotation{ID: 5, ProcessingStage: "ready_to_annotate", Document: oneTrack}
-	equal := noteOf(&ready)
+	equal := noteOf(&ready, asItIs)
 	other := ready
 	other.Document = annotate.Document{Tracks: []annotate.Track{trackOf(), trackOf()}}
 	empty := ready
@@ -71,27 +74,27 @@ func TestDecide(t *testing.T) {
 		"none there, keep":                      {oneTrack, nil, ExistingKeep, NoPredictionsFail, writeNew},
 		"the equal":                             {oneTrack, equal, ExistingUpdate, NoPredictionsFail, leaveEqual},
 		"the equal, overwrite":                  {oneTrack, equal, ExistingOverwrite, NoPredictionsFail, leaveEqual},
-		"another":                               {oneTrack, noteOf(&other), ExistingUpdate, NoPredictionsFail, replace},
-		"another, keep":                         {oneTrack, noteOf(&other), ExistingKeep, NoPredictionsFail, leaveAny},
-		"the equal, not yet ready":              {oneTrack, noteOf(&imported), ExistingUpdate, NoPredictionsFail, replace},
-		"reviewed":                              {oneTrack, noteOf(&reviewed), ExistingUpdate, NoPredictionsFail, leaveKept},
-		"reviewed, keep":                        {oneTrack, noteOf(&reviewed), ExistingKeep, NoPredictionsFail, leaveKept},
-		"reviewed, overwrite":                   {oneTrack, noteOf(&reviewed), ExistingOverwrite, NoPredictionsFail, replace},
-		"contributors, equal":                   {oneTrack, noteOf(&seenBy), ExistingUpdate, NoPredictionsFail, leaveKept},
-		"contributors, equal, overwrite":        {oneTrack, noteOf(&seenBy), ExistingOverwrite, NoPredictionsFail, leaveEqual},
+		"another":                               {oneTrack, noteOf(&other, asItIs), ExistingUpdate, NoPredictionsFail, replace},
+		"another, keep":                         {oneTrack, noteOf(&other, asItIs), ExistingKeep, NoPredictionsFail, leaveAny},
+		"the equal, not yet ready":              {oneTrack, noteOf(&imported, asItIs), ExistingUpdate, NoPredictionsFail, replace},
+		"reviewed":                              {oneTrack, noteOf(&reviewed, asItIs), ExistingUpdate, NoPredictionsFail, leaveKept},
+		"reviewed, keep":                        {oneTrack, noteOf(&reviewed, asItIs), ExistingKeep, NoPredictionsFail, leaveKept},
+		"reviewed, overwrite":                   {oneTrack, noteOf(&reviewed, asItIs), ExistingOverwrite, NoPredictionsFail, replace},
+		"contributors, equal":                   {oneTrack, noteOf(&seenBy, asItIs), ExistingUpdate, NoPredictionsFail, leaveKept},
+		"contributors, equal, overwrite":        {oneTrack, noteOf(&seenBy, asItIs), ExistingOverwrite, NoPredictionsFail, leaveEqual},
 		"no boxes":                              {annotate.Document{}, nil, ExistingUpdate, NoPredictionsFail, lackBoxes},
 		"no boxes, older there":                 {annotate.Document{}, equal, ExistingUpdate, NoPredictionsFail, lackBoxes},
-		"no boxes, reviewed":                    {annotate.Document{}, noteOf(&reviewed), ExistingUpdate, NoPredictionsFail, leaveKept},
-		"no boxes, reviewed, overwrite":         {annotate.Document{}, noteOf(&reviewed), ExistingOverwrite, NoPredictionsFail, lackBoxes},
+		"no boxes, reviewed":                    {annotate.Document{}, noteOf(&reviewed, asItIs), ExistingUpdate, NoPredictionsFail, leaveKept},
+		"no boxes, reviewed, overwrite":         {annotate.Document{}, noteOf(&reviewed, asItIs), ExistingOverwrite, NoPredictionsFail, lackBoxes},
 		"no boxes, skip":                        {annotate.Document{}, nil, ExistingUpdate, NoPredictionsSkip, makeNone},
 		"no boxes, skip, older there":           {annotate.Document{}, equal, ExistingUpdate, NoPredictionsSkip, makeNone},
 		"no boxes, empty":                       {annotate.Document{}, nil, ExistingUpdate, NoPredictionsEmpty, writeNew},
 		"no boxes, empty, older there":          {annotate.Document{}, equal, ExistingUpdate, NoPredictionsEmpty, replaceAnew},
-		"no boxes, empty, empty there":          {annotate.Document{}, noteOf(&empty), ExistingUpdate, NoPredictionsEmpty, leaveEqual},
+		"no boxes, empty, empty there":          {annotate.Document{}, noteOf(&empty, asItIs), ExistingUpdate, NoPredictionsEmpty, leaveEqual},
 		"no boxes, empty, keep":                 {annotate.Document{}, equal, ExistingKeep, NoPredictionsEmpty, leaveAny},
-		"no boxes, empty, reviewed":             {annotate.Document{}, noteOf(&reviewed), ExistingUpdate, NoPredictionsEmpty, leaveKept},
-		"no boxes, empty, reviewed, overwrite":  {annotate.Document{}, noteOf(&reviewed), ExistingOverwrite, NoPredictionsEmpty, replaceAnew},
-		"boxes again where the empty one stood": {oneTrack, noteOf(&empty), ExistingUpdate, NoPredictionsEmpty, replace},
+		"no boxes, empty, reviewed":             {annotate.Document{}, noteOf(&reviewed, asItIs), ExistingUpdate, NoPredictionsEmpty, leaveKept},
+		"no boxes, empty, reviewed, overwrite":  {annotate.Document{}, noteOf(&reviewed, asItIs), ExistingOverwrite, NoPredictionsEmpty, replaceAnew},
+		"boxes again where the empty one stood": {oneTrack, noteOf(&empty, asItIs), ExistingUpdate, NoPredictionsEmpty, replace},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := decide(c.doc, c.seen, false, Config{Existing: c.existing, NoPredictions: c.noPredictions})
@@ -107,9 +110,9 @@ func TestDecideBesideSecondRows(t *testing.T) {
 	other := annotate.Document{Tracks: []annotate.Track{trackOf(), trackOf()}}
 	seenBy := noteOf(&annotation.SequenceAnnotation{
 		ProcessingStage: "annotated", Document: oneTrack, Contributors: []annotation.Contributor{{ID: 1, Username: "ana"}},
-	})
-	unsure := noteOf(&annotation.SequenceAnnotation{ProcessingStage: "ready_to_annotate", Document: oneTrack, IsUnsure: true})
-	machine := noteOf(&annotation.SequenceAnnotation{ProcessingStage: "ready_to_annotate", Document: oneTrack})
+	}, asItIs)
+	unsure := noteOf(&annotation.SequenceAnnotation{ProcessingStage: "ready_to_annotate", Document: oneTrack, IsUnsure: true}, asItIs)
+	machine := noteOf(&annotation.SequenceAnnotation{ProcessingStage: "ready_to_annotate", Document: oneTrack}, asItIs)
 	for name, c := range map[string]struct {
 		doc      annotate.Document
 		seen     *note

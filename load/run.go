@@ -52,7 +52,7 @@ func newRun(ctx context.Context, src Sequences, dst Target, cfg Config) (*run, e
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	return &run{
-		ctx: ctx, stop: stop, src: src, dst: dst, cfg: cfg, undo: newUndoLog(cfg, dst.BaseURL()),
+		ctx: ctx, stop: stop, src: src, dst: dst, cfg: cfg, undo: newUndoLog(cfg, dst),
 		sequences: make(chan struct{}, cfg.Workers), uploads: make(chan struct{}, cfg.Workers),
 		uploading: semaphore.NewWeighted(2 * int64(cfg.Workers)),
 		images:    semaphore.NewWeighted(imageMemory), unlock: unlock,

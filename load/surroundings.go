@@ -15,8 +15,8 @@ type known struct {
 	note *note // nil: it has no annotation
 }
 
-func knownOf(s annotation.Sequence) *known {
-	k := &known{Sequence: s, note: noteOf(s.Annotation)}
+func knownOf(s annotation.Sequence, redact func(string) string) *known {
+	k := &known{Sequence: s, note: noteOf(s.Annotation, redact)}
 	k.Annotation = nil
 	return k
 }
@@ -86,7 +86,7 @@ func (s *surroundings) moveTo(ctx context.Context, day store.Day) error {
 		if err != nil {
 			return fmt.Errorf("list the target's sequences around %s: %w", day, err)
 		}
-		s.byID[sequence.AlertAPIID] = knownOf(sequence)
+		s.byID[sequence.AlertAPIID] = knownOf(sequence, s.dst.Redact)
 		if alert := splitOff(sequence); alert != 0 {
 			if s.lanesOf[alert] == nil {
 				s.lanesOf[alert] = map[int64]bool{}

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -36,12 +38,13 @@ type saved struct {
 	AlertAPIID int64           `json:"alert_api_id"` // the platform's id of the sequence
 	SequenceID int64           `json:"sequence_id"`  // the target's
 	ReplacedBy string          `json:"replaced_by"`  // digest of the document that took its place
-	Annotation json.RawMessage `json:"annotation"`   // the API's object, whole and verbatim
+	Annotation json.RawMessage `json:"annotation"`   // the API's object, whole and verbatim, but for secrets of ours in it
 }
 
 // undoLog saves annotations before they are replaced. Its file is made with the first of them.
 type undoLog struct {
 	dir, target string
+	redact      func(string) string
 
 	mu     sync.Mutex
 	file   undoFile
@@ -58,12 +61,12 @@ type undoFile interface {
 	Close() error
 }
 
-func newUndoLog(cfg Config, target string) *undoLog {
+func newUndoLog(cfg Config, dst Target) *undoLog {
 	dir := cfg.UndoDir
 	if dir == "" && cfg.StateDir != "" {
 		dir = filepath.Join(cfg.StateDir, "undo")
 	}
-	return &undoLog{dir: dir, target: target}
+	return &undoLog{dir: dir, target: dst.BaseURL(), redact: dst.Redact}
 }
 
 // undoError is a failure to save; nothing was written then, and trying again at once would not help.
@@ -75,7 +78,7 @@ func (e undoError) Unwrap() error { return e.error }
 func (u *undoLog) save(s annotation.Sequence, a annotation.SequenceAnnotation, by annotate.Document) error {
 	line, err := json.Marshal(saved{
 		At: time.Now().UTC(), SourceAPI: s.SourceAPI, AlertAPIID: s.AlertAPIID, SequenceID: a.SequenceID,
-		ReplacedBy: fmt.Sprintf("%x", digestOf(by)), Annotation: a.Verbatim,
+		ReplacedBy: fmt.Sprintf("%x", digestOf(by)), Annotation: withoutSecrets(a.Verbatim, u.redact),
 	})
 	if err != nil {
 		return fmt.Errorf("save the old annotation: %w", err)
@@ -91,6 +94,52 @@ func (u *undoLog) save(s annotation.Sequence, a annotation.SequenceAnnotation, b
 		return fmt.Errorf("save the old annotation: %w", err)
 	}
 	return nil
+}
+
+// apiWord is what the API's types and stages look like, which restore needs as they are, and no token does.
+var apiWord = regexp.MustCompile(`^[a-z_]{1,32}$`)
+
+// withoutSecrets returns an object of the API with what redact leaves of each text in it, or, where that is all, as it came.
+func withoutSecrets(object json.RawMessage, redact func(string) string) json.RawMessage {
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	decoder.UseNumber() // an id stays one
+	var value any
+	if decoder.Decode(&value) != nil {
+		return object // for json.Marshal to refuse
+	}
+	masked := false
+	mask := func(text string) string {
+		if apiWord.MatchString(text) {
+			return text
+		}
+		shown := redact(text)
+		masked = masked || shown != text
+		return shown
+	}
+	var walk func(any) any
+	walk = func(value any) any {
+		switch value := value.(type) {
+		case string:
+			return mask(value)
+		case []any:
+			for i := range value {
+				value[i] = walk(value[i])
+			}
+		case map[string]any:
+			shown := make(map[string]any, len(value))
+			for name := range value {
+				shown[mask(name)] = walk(value[name])
+			}
+			return shown
+		}
+		return value
+	}
+	value = walk(value)
+	encoded, err := json.Marshal(value)
+	if err != nil || !masked {
+		return object
+	}
+	return encoded
 }
 
 // append adds a line and syncs, or leaves the file as it was: a part of a line would spoil the one after it. Where the part

@@ -178,7 +178,11 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("parse time %.40q: want ISO-8601", text)
+	const longest = 64 // bytes; a cut text could end within a secret, which nobody would recognise
+	if len(text) > longest {
+		return fmt.Errorf("parse a time of %d bytes: want ISO-8601", len(text))
+	}
+	return fmt.Errorf("parse time %q: want ISO-8601", text)
 }
 
 // FormatTime writes a time as the API is sent it: UTC with Z, because it reads a time without zone in its own process's

@@ -390,6 +390,13 @@ func TestTime(t *testing.T) {
 			t.Errorf("%s was read", text)
 		}
 	}
+	// An error shows a text whole, to be masked, or not at all: of half a secret nobody would know that it is one.
+	for _, text := range []string{strings.Repeat("x", 64), strings.Repeat("x", 65), strings.Repeat("x", 1<<20)} {
+		err := json.Unmarshal([]byte(`"`+text+`"`), new(annotation.Time))
+		if err == nil || strings.Contains(err.Error(), text) != (len(text) == 64) || strings.Contains(err.Error(), "xx") != (len(text) == 64) {
+			t.Errorf("%d bytes: %.200v", len(text), err)
+		}
+	}
 }
 
 // The decoders of what the API sends: no input makes them panic, and what they accept is kept.

@@ -85,7 +85,8 @@ func pages[T any](ctx context.Context, c *Client, path string, query url.Values,
 			}
 		}
 		var none T
-		yield(none, fmt.Errorf("GET %s: the list has %d rows, of which %d do not come; try again when nobody writes to it", path, total, total-len(seen)))
+		yield(none, fmt.Errorf("GET %s: the list has %s rows, of which %d came; try again when nobody writes to it",
+			path, c.Redact(strconv.Itoa(total)), len(seen)))
 	}
 }
 

@@ -165,7 +165,7 @@ func TestAListThatKeepsRowsBackIsReadAgain(t *testing.T) {
 	}
 	t.Run("one never comes", func(t *testing.T) {
 		client := serving(t, func(int, int) string { return `{"items":[{"id":1},{"id":2}],"total":3,"pages":1}` })
-		if _, err := client.Detections(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "the list has 3 rows, of which 1 do not come") {
+		if _, err := client.Detections(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "the list has 3 rows, of which 2 came") {
 			t.Errorf("error = %v", err)
 		}
 	})
