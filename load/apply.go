@@ -16,7 +16,7 @@ func (r *run) detectionsOf(t there) ([]annotation.Detection, error) {
 	if t.isNew || t.ID == 0 {
 		return nil, nil
 	}
-	rows, err := r.dst.Detections(r.ctx, t.ID)
+	rows, err := r.rowsOf(t.ID, t.turn)
 	if err != nil {
 		return nil, fmt.Errorf("list its detections: %w", err)
 	}
@@ -42,7 +42,7 @@ func (r *run) createMissing(t there, want wanted, plan detectionPlan, out *outco
 		return plan, fmt.Errorf("%d of %d detections not uploaded: %w; run load again to complete it",
 			out.detections.Failed, len(want.detections), err)
 	}
-	rows, err := r.dst.Detections(r.ctx, t.ID)
+	rows, err := r.rowsOf(t.ID, t.turn)
 	if err != nil {
 		return plan, fmt.Errorf("read back its detections: %w", err)
 	}
@@ -152,12 +152,13 @@ func (r *run) upload(t there, d wantedDetection) (size int64, ours bool, err err
 			return r.dst.CreateDetection(r.ctx, upload)
 		},
 		func(bool) (*annotation.Detection, error) {
-			rows, err := r.dst.Detections(r.ctx, t.ID)
-			if err != nil {
-				return nil, fmt.Errorf("look for the detection: %w", err)
-			}
-			if i := slices.IndexFunc(rows, func(row annotation.Detection) bool { return row.AlertAPIID == d.id }); i >= 0 {
-				return &rows[i], nil
+			for row, err := range r.dst.Detections(r.ctx, t.ID) {
+				switch {
+				case err != nil:
+					return nil, fmt.Errorf("look for the detection: %w", err)
+				case row.AlertAPIID == d.id:
+					return &row, nil
+				}
 			}
 			return nil, nil //nolint:nilnil // not there is an answer
 		},

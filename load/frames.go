@@ -69,6 +69,14 @@ func framesOf(record store.SequenceRecord, limit int, order store.Order) []frame
 	return frames
 }
 
+// text is how long the boxes of all its rows are.
+func (f frame) text() (size int64) {
+	for _, row := range f.rows {
+		size += textOf(row)
+	}
+	return size
+}
+
 func (f frame) hasBoxes() bool {
 	return slices.ContainsFunc(f.rows, func(row store.Detection) bool {
 		return row.BBox != nil && len(annotate.ParseBoxes(*row.BBox)) > 0

@@ -34,7 +34,7 @@ type Target interface {
 	CreateSequence(ctx context.Context, s annotation.NewSequence) (annotation.Sequence, error)
 	RefreshTemporalScore(ctx context.Context, sourceAPI string, alertAPIID int64, t annotation.Temporal) error
 
-	Detections(ctx context.Context, sequenceID int64) ([]annotation.Detection, error)
+	Detections(ctx context.Context, sequenceID int64) iter.Seq2[annotation.Detection, error]
 	CreateDetection(ctx context.Context, d annotation.NewDetection) (annotation.Detection, error)
 	DeleteDetection(ctx context.Context, id int64) error
 
@@ -61,7 +61,14 @@ func Run(ctx context.Context, src Sequences, dst Target, cfg Config) (Result, er
 			break
 		}
 		found := surroundings.find(run.ctx, record) // what the target has of it, in that day or the ones beside it
-		run.start(func() outcome { return run.sequence(record, found) })
+		weight := min(weigh(record), recordMemory)
+		if run.records.Acquire(run.ctx, weight) != nil { // only ctx ends that, and wait says so
+			break
+		}
+		run.start(func() outcome {
+			defer run.records.Release(weight)
+			return run.sequence(record, found)
+		})
 	}
 	return run.wait()
 }
@@ -80,6 +87,8 @@ func (r *run) sequence(record store.SequenceRecord, found found) outcome {
 	if err != nil {
 		return out.failed(err)
 	}
+	there.turn = &turn{of: r.large}
+	defer there.turn.end()
 	before, err := r.detectionsOf(there)
 	if err != nil {
 		return out.failed(err)

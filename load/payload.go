@@ -47,6 +47,9 @@ func (r *run) want(record store.SequenceRecord) (wanted, error) {
 }
 
 func want(record store.SequenceRecord, cfg Config, generation annotation.Generation) (wanted, error) {
+	if err := fitting(record); err != nil {
+		return wanted{}, err
+	}
 	sequence, err := newSequence(record, cfg.SourceAPI, generation)
 	if err != nil {
 		return wanted{}, err
@@ -56,6 +59,9 @@ func want(record store.SequenceRecord, cfg Config, generation annotation.Generat
 		if frame.Image.IsZero() && !cfg.AssumeImages {
 			w.leaveOut(frame.Frame)
 			continue
+		}
+		if text := frame.text(); text > maxFrame {
+			return wanted{}, incomplete{fmt.Errorf("the boxes of detection %d have %d bytes in the bundle; at most %d are loaded", frame.rows[0].ID, text, maxFrame)}
 		}
 		detection, leftOut := frame.detection(cfg.DetectionTime)
 		w.boxesLeftOut += leftOut
@@ -71,11 +77,11 @@ func want(record store.SequenceRecord, cfg Config, generation annotation.Generat
 func (w *wanted) leaveOut(f store.Frame) {
 	switch {
 	case f.Permanent:
-		w.gone.add(f.Problem)
+		w.gone.add(short(f.Problem))
 	case f.Problem == "":
 		w.absent.add("not downloaded yet; fetch again to get them")
 	default:
-		w.absent.add(f.Problem + "; fetch again to get them")
+		w.absent.add(short(f.Problem) + "; fetch again to get them")
 	}
 }
 

@@ -92,7 +92,8 @@ func (r *run) selected(s annotation.Sequence) bool {
 // regenerate annotates one sequence of the target.
 func (r *run) regenerate(k *known) outcome {
 	out := outcome{id: k.AlertAPIID}
-	t := there{known: *k}
+	t := there{known: *k, turn: &turn{of: r.large}}
+	defer t.turn.end()
 	rows, err := r.detectionsOf(t)
 	if err != nil {
 		return out.failed(err)

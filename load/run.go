@@ -26,6 +26,8 @@ type run struct {
 	uploading *semaphore.Weighted // uploads in flight or next in turn; see createMissing
 	uploads   chan struct{}       // a slot for each upload in flight
 	images    *semaphore.Weighted // bytes of images held
+	records   *semaphore.Weighted // bytes of the bundle's records held
+	large     chan struct{}       // a slot for each sequence in flight that has many rows on the target
 	workers   sync.WaitGroup
 	unlock    func() error
 
@@ -55,7 +57,8 @@ func newRun(ctx context.Context, src Sequences, dst Target, cfg Config) (*run, e
 		ctx: ctx, stop: stop, src: src, dst: dst, cfg: cfg, undo: newUndoLog(cfg, dst),
 		sequences: make(chan struct{}, cfg.Workers), uploads: make(chan struct{}, cfg.Workers),
 		uploading: semaphore.NewWeighted(2 * int64(cfg.Workers)),
-		images:    semaphore.NewWeighted(imageMemory), unlock: unlock,
+		images:    semaphore.NewWeighted(imageMemory), records: semaphore.NewWeighted(recordMemory),
+		large: make(chan struct{}, 1), unlock: unlock,
 	}, nil
 }
 

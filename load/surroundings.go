@@ -37,6 +37,7 @@ type surroundings struct {
 	day     store.Day
 	err     error     // of reading day
 	until   time.Time // everything recorded before is here
+	held    int64     // what byID takes, in bytes
 	byID    map[int64]*known
 	lanesOf map[int64]map[int64]bool // platform sequence id → ids of the sequences split off it
 }
@@ -68,6 +69,7 @@ func (s *surroundings) moveTo(ctx context.Context, day store.Day) error {
 	for id, k := range s.byID {
 		if k.RecordedAt.Before(from) {
 			delete(s.byID, id)
+			s.held -= bytesOfKnown(k)
 			if alert := splitOff(k.Sequence); alert != 0 {
 				delete(s.lanesOf[alert], id)
 				if len(s.lanesOf[alert]) == 0 {
@@ -86,7 +88,14 @@ func (s *surroundings) moveTo(ctx context.Context, day store.Day) error {
 		if err != nil {
 			return fmt.Errorf("list the target's sequences around %s: %w", day, err)
 		}
-		s.byID[sequence.AlertAPIID] = knownOf(sequence, s.dst.Redact)
+		k := knownOf(sequence, s.dst.Redact)
+		if before := s.byID[sequence.AlertAPIID]; before != nil {
+			s.held -= bytesOfKnown(before)
+		}
+		s.byID[sequence.AlertAPIID] = k
+		if s.held += bytesOfKnown(k); s.held > maxSurroundings {
+			return fmt.Errorf("list the target's sequences around %s: they take more than %d MiB; those of three days have a hundredth of that", day, maxSurroundings>>20)
+		}
 		if alert := splitOff(sequence); alert != 0 {
 			if s.lanesOf[alert] == nil {
 				s.lanesOf[alert] = map[int64]bool{}

@@ -112,6 +112,19 @@ func dial(t *testing.T, handler http.Handler) *annotation.Client {
 	return client
 }
 
+// rowsOf are the detections of sequence 1.
+func rowsOf(t *testing.T, client *annotation.Client) []annotation.Detection {
+	t.Helper()
+	var rows []annotation.Detection
+	for row, err := range client.Detections(t.Context(), 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
 func configOf(server *httptest.Server) annotation.Config {
 	return annotation.Config{
 		BaseURL: server.URL, Login: "admin", Password: "admin12345",
@@ -153,10 +166,7 @@ func TestReadsWhatTheRealServicesAnswered(t *testing.T) {
 					t.Errorf("annotation = %+v", got[0].Annotation)
 				}
 			}
-			detections, err := client.Detections(t.Context(), 1)
-			if err != nil {
-				t.Fatal(err)
-			}
+			detections := rowsOf(t, client)
 			withOthers := slices.IndexFunc(detections, func(d annotation.Detection) bool { return d.OthersBBoxes != nil })
 			if withOthers < 0 || len(detections[0].AlgoPredictions.Boxes()) != 1 || len(detections[withOthers].OthersBBoxes.Boxes()) != 1 {
 				t.Errorf("detections = %+v", detections)
@@ -249,12 +259,8 @@ func TestPagesAreReadOnceEach(t *testing.T) {
 					_, _ = io.WriteString(w, `{"items":[],"pages":0}`)
 				}
 			}))
-			rows, err := client.Detections(t.Context(), 1)
-			if err != nil {
-				t.Fatal(err)
-			}
 			var got []int64
-			for _, row := range rows {
+			for _, row := range rowsOf(t, client) {
 				got = append(got, row.ID)
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" || asked != c.asked {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
@@ -28,21 +29,14 @@ type Detection struct {
 	OthersBBoxes    *annotate.Predictions `json:"others_bboxes"`
 }
 
-// Detections lists a sequence's detections, the oldest row first.
-func (c *Client) Detections(ctx context.Context, sequenceID int64) ([]Detection, error) {
+// Detections lists a sequence's detections, the oldest row first. It holds a page of them at a time.
+func (c *Client) Detections(ctx context.Context, sequenceID int64) iter.Seq2[Detection, error] {
 	query := url.Values{
 		"sequence_id": {strconv.FormatInt(sequenceID, 10)},
 		"order_by":    {"created_at"}, "order_direction": {"asc"},
 	}
-	var all []Detection
 	// A hundred of these rows have some ten kilobytes: in what is larger by far, smaller pages would find nothing.
-	for detection, err := range pages(ctx, c, "/api/v1/detections/", query, PageSize, func(d Detection) int64 { return d.ID }) {
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, detection)
-	}
-	return all, nil
+	return pages(ctx, c, "/api/v1/detections/", query, PageSize, func(d Detection) int64 { return d.ID })
 }
 
 // NewDetection is a detection to be created.
