@@ -27,7 +27,8 @@ type Sequences interface {
 type Target interface {
 	BaseURL() string
 	Generation() annotation.Generation
-	Redact(text string) string // of what it has said, for messages
+	Redact(text string) string // makes what it has said fit for a message
+	Mask(text string) string   // takes nothing but secrets out of it
 
 	Sequences(ctx context.Context, f annotation.SequenceFilter) iter.Seq2[annotation.Sequence, error]
 	Sequence(ctx context.Context, id int64) (annotation.Sequence, error)

@@ -44,7 +44,7 @@ type saved struct {
 // undoLog saves annotations before they are replaced. Its file is made with the first of them.
 type undoLog struct {
 	dir, target string
-	redact      func(string) string
+	mask        func(string) string // takes secrets out of a text, and nothing else
 
 	mu     sync.Mutex
 	file   undoFile
@@ -66,7 +66,7 @@ func newUndoLog(cfg Config, dst Target) *undoLog {
 	if dir == "" && cfg.StateDir != "" {
 		dir = filepath.Join(cfg.StateDir, "undo")
 	}
-	return &undoLog{dir: dir, target: dst.BaseURL(), redact: dst.Redact}
+	return &undoLog{dir: dir, target: dst.BaseURL(), mask: dst.Mask}
 }
 
 // undoError is a failure to save; nothing was written then, and trying again at once would not help.
@@ -78,7 +78,7 @@ func (e undoError) Unwrap() error { return e.error }
 func (u *undoLog) save(s annotation.Sequence, a annotation.SequenceAnnotation, by annotate.Document) error {
 	line, err := json.Marshal(saved{
 		At: time.Now().UTC(), SourceAPI: s.SourceAPI, AlertAPIID: s.AlertAPIID, SequenceID: a.SequenceID,
-		ReplacedBy: fmt.Sprintf("%x", digestOf(by)), Annotation: withoutSecrets(a.Verbatim, u.redact),
+		ReplacedBy: fmt.Sprintf("%x", digestOf(by)), Annotation: withoutSecrets(a.Verbatim, u.mask),
 	})
 	if err != nil {
 		return fmt.Errorf("save the old annotation: %w", err)
@@ -99,8 +99,8 @@ func (u *undoLog) save(s annotation.Sequence, a annotation.SequenceAnnotation, b
 // apiWord is what the API's types and stages look like, which restore needs as they are, and no token does.
 var apiWord = regexp.MustCompile(`^[a-z_]{1,32}$`)
 
-// withoutSecrets returns an object of the API with what redact leaves of each text in it, or, where that is all, as it came.
-func withoutSecrets(object json.RawMessage, redact func(string) string) json.RawMessage {
+// withoutSecrets returns an object of the API with what mask leaves of each text in it, or, where that is all, as it came.
+func withoutSecrets(object json.RawMessage, mask func(string) string) json.RawMessage {
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	decoder.UseNumber() // an id stays one
 	var value any
@@ -108,29 +108,29 @@ func withoutSecrets(object json.RawMessage, redact func(string) string) json.Raw
 		return object // for json.Marshal to refuse
 	}
 	masked := false
-	mask := func(text string) string {
+	shown := func(text string) string {
 		if apiWord.MatchString(text) {
 			return text
 		}
-		shown := redact(text)
-		masked = masked || shown != text
-		return shown
+		without := mask(text)
+		masked = masked || without != text
+		return without
 	}
 	var walk func(any) any
 	walk = func(value any) any {
 		switch value := value.(type) {
 		case string:
-			return mask(value)
+			return shown(value)
 		case []any:
 			for i := range value {
 				value[i] = walk(value[i])
 			}
 		case map[string]any:
-			shown := make(map[string]any, len(value))
+			fields := make(map[string]any, len(value))
 			for name := range value {
-				shown[mask(name)] = walk(value[name])
+				fields[shown(name)] = walk(value[name])
 			}
-			return shown
+			return fields
 		}
 		return value
 	}

@@ -88,7 +88,7 @@ func TestAFailedSaveSpoilsNoOther(t *testing.T) {
 		"and no way back": {func(f *fullDisk) { f.full, f.stuck = true, true }, []int64{1}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := &undoLog{dir: t.TempDir(), target: "http://localhost:5050", redact: asItIs}
+			u := &undoLog{dir: t.TempDir(), target: "http://localhost:5050", mask: asItIs}
 			if err := saveOf(u, 1); err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestAFailedSaveSpoilsNoOther(t *testing.T) {
 // TestUndoDirectoriesAreMade, as many as are missing, and closed to others.
 func TestUndoDirectoriesAreMade(t *testing.T) {
 	base := t.TempDir()
-	u := &undoLog{dir: filepath.Join(base, "a", "b", "undo"), target: "http://localhost:5050", redact: asItIs}
+	u := &undoLog{dir: filepath.Join(base, "a", "b", "undo"), target: "http://localhost:5050", mask: asItIs}
 	if err := saveOf(u, 1); err != nil {
 		t.Fatal(err)
 	}

@@ -118,10 +118,10 @@ func (c *Client) target(r Request) (target, error) {
 		pathOnly, query, _ := strings.Cut(r.Path, "?")
 		u, err := url.Parse(c.base.String() + "/" + strings.TrimPrefix(pathOnly, "/"))
 		if err != nil {
-			return target{shown: func() string { return c.line(pathOnly) }}, errors.New("the path is no part of a URL")
+			return target{shown: func() string { return c.Line(pathOnly) }}, errors.New("the path is no part of a URL")
 		}
 		u.RawQuery = joinQuery(query, r.Query)
-		return target{url: u, shown: func() string { return c.line(u.EscapedPath()) }, auth: !r.NoAuth && c.login != nil}, nil
+		return target{url: u, shown: func() string { return c.Line(u.EscapedPath()) }, auth: !r.NoAuth && c.login != nil}, nil
 	}
 	u, err := url.Parse(r.Path)
 	if err != nil || u.Hostname() == "" {

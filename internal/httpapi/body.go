@@ -37,7 +37,7 @@ func (c *Client) answer(ctx context.Context, r Request, resp *http.Response, doc
 	switch {
 	case !good: // cut or not, the status is the answer
 		out.page = looksLikeHTML(body)
-		if out.detail = c.line(detailOf(body, err != nil)); out.detail == statusText(out.status) {
+		if out.detail = c.Line(detailOf(body, err != nil)); out.detail == statusText(out.status) {
 			out.detail = "" // nginx titles its pages so
 		}
 	case err != nil:

@@ -223,7 +223,7 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		switch worth := out.worth(t.absolute); {
 		case worth == useful:
 			if silent, tell := host.success(asked.answered(out)); tell {
-				c.log.InfoContext(ctx, c.line(host.who+" answers again"), "after", silent.Round(time.Second))
+				c.log.InfoContext(ctx, c.Line(host.who+" answers again"), "after", silent.Round(time.Second))
 			}
 		case worth == useless && out.answered:
 			host.spoke()
@@ -258,7 +258,7 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 			return outcome{}, c.failure(r, t, c.gaveUp(ctx, host, asked, out, true), attempts)
 		}
 		if silent, why, tell := host.untold(); tell {
-			c.log.WarnContext(ctx, c.line(host.who+" does not answer; trying on"), "for", silent.Round(time.Second), "reason", c.line(why.Error()))
+			c.log.WarnContext(ctx, c.Line(host.who+" does not answer; trying on"), "for", silent.Round(time.Second), "reason", c.Line(why.Error()))
 		}
 		wait := min(c.retry.backoff(failed, out.after, out.asked), left)
 		if err := sleep(ctx, wait, opened); err != nil {
@@ -317,7 +317,7 @@ func (c *Client) attempt(ctx context.Context, r Request, t target, token, accept
 			slog.Int("attempt", number),
 		}
 		if out.err != nil {
-			attrs = append(attrs, slog.String("error", c.line(out.err.Error())))
+			attrs = append(attrs, slog.String("error", c.Line(out.err.Error())))
 		} else if out.detail != "" {
 			attrs = append(attrs, slog.String("detail", out.detail))
 		}
@@ -358,7 +358,7 @@ func (c *Client) attempt(ctx context.Context, r Request, t target, token, accept
 		out, n = c.answer(ctx, r, resp, accept == acceptDocument)
 		bytes += n
 		if why != "" {
-			out.detail = c.line(why)
+			out.detail = c.Line(why)
 		}
 		return out
 	}

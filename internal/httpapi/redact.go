@@ -26,7 +26,7 @@ func Redact(raw string) string {
 }
 
 // Redact is the function of that name for a URL that a server has given, on one line: it may be made of a secret of ours.
-func (c *Client) Redact(raw string) string { return c.line(Redact(raw)) }
+func (c *Client) Redact(raw string) string { return c.Line(Redact(raw)) }
 
 // What a secret looks like in a text that somebody else has written: net/http's errors, a server's answer.
 var (
@@ -212,8 +212,20 @@ func unprintable(r rune) bool {
 		unicode.Is(unicode.Co, r)
 }
 
-// line is oneLine without secrets.
-func (c *Client) line(text string) string { return oneLine(scrub(text, c.secrets())) }
+// Line makes a text that a server has written fit for a message: one line without secrets, of 200 characters at most. It cuts
+// what it has masked: of half a secret nobody would know that it is one.
+func (c *Client) Line(text string) string {
+	const most = 64 << 10 // bytes that are searched; what begins in the part that is shown ends before that
+	return oneLine(scrub(text[:min(len(text), most)], c.secrets()))
+}
+
+// Mask returns a text with the client's passwords and tokens masked, in whatever spelling, and otherwise as it is.
+func (c *Client) Mask(text string) string {
+	for _, secret := range c.secrets() {
+		text = secret.ReplaceAllLiteralString(text, masked)
+	}
+	return text
+}
 
 // maskedQuery is a query for the log: names, and the values of those that are no secrets. Of a URL that a server has given
 // anything may be its signature.

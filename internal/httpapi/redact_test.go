@@ -143,7 +143,7 @@ func TestDetail(t *testing.T) {
 		{"secrets", `{"detail":"no access with token=canary at https://s3/x?sig=canary"}`, "no access with token=*** at https://s3/x"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if diff := cmp.Diff(tc.want, c.line(detailOf([]byte(tc.body), false))); diff != "" {
+			if diff := cmp.Diff(tc.want, c.Line(detailOf([]byte(tc.body), false))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -330,7 +330,7 @@ func FuzzDetail(f *testing.F) {
 	}
 	c := New(Config{BaseURL: base, Secrets: []string{"c4n4ry5ecret"}})
 	f.Fuzz(func(t *testing.T, doc []byte, cut bool) {
-		got := c.line(detailOf(doc, cut))
+		got := c.Line(detailOf(doc, cut))
 		if !utf8.ValidString(got) || utf8.RuneCountInString(got) > maxLine || strings.ContainsFunc(got, unprintable) || strings.Contains(got, "c4n4ry5ecret") {
 			t.Errorf("%q → %q", doc, got)
 		}

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"unicode/utf8"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,6 +84,22 @@ func lowerEscapes(form string) string {
 		b.WriteByte(form[i])
 	}
 	return b.String()
+}
+
+// TestMaskTakesNothingButSecrets: what is kept of an annotation for restoring it may be long, and have lines and words like a token's.
+func TestMaskTakesNothingButSecrets(t *testing.T) {
+	const password = "pa ss/wörd"
+	c := New(Config{BaseURL: base, Secrets: []string{password}})
+	words := "two\nlines\t\u202e and token=abc https://ana:x@example.org/?Signature=1 " + strings.Repeat("long ", 30_000)
+	if got := c.Mask(words); got != words {
+		t.Errorf("changed to %.200q…", got)
+	}
+	if got, want := c.Mask(words+password+words+url.QueryEscape(password)), words+"***"+words+"***"; got != want {
+		t.Errorf("a secret is left, or more is gone: %.200q…", got)
+	}
+	if got := c.Line(words + password); strings.ContainsAny(got, "\n\t\u202e") || utf8.RuneCountInString(got) > maxLine || strings.Contains(got, "abc") {
+		t.Errorf("a message would have %q", got)
+	}
 }
 
 // TestSecretThatHoldsAnother: the longer one is masked first, or its rest would be left.

@@ -185,6 +185,12 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 	return fmt.Errorf("parse time %q: want ISO-8601", text)
 }
 
+// Redact makes what the API has said in a row fit for a message: one line without secrets, of 200 characters at most.
+func (c *Client) Redact(text string) string { return c.api.Line(text) }
+
+// Mask returns a text with this client's passwords and tokens masked, and otherwise as it is.
+func (c *Client) Mask(text string) string { return c.api.Mask(text) }
+
 // FormatTime writes a time as the API is sent it: UTC with Z, because it reads a time without zone in its own process's
 // zone, and takes a + in a query for a blank.
 func FormatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999999Z") }

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestRedact(t *testing.T) {
@@ -28,18 +29,18 @@ func TestRedact(t *testing.T) {
 	long := strings.Repeat("x", 180)
 	for text, want := range map[string]string{
 		"": "", "brison-01": "brison-01", "ÿ & Söhne +1 日": "ÿ & Söhne +1 日", "ana@sdis-07.fr": "ana@sdis-07.fr", "100 %40 %25 %zz": "100 %40 %25 %zz",
-		"//a/../b?c#d": "//a/../b?c#d", "2026-08-01T10:00:00.123456Z": "2026-08-01T10:00:00.123456Z", "a\x00\x1b[31m\nb": "a  [31m b",
+		"//a/../b?c#d": "//a/../b?c#d", "2026-08-01T10:00:00.123456Z": "2026-08-01T10:00:00.123456Z", "a\x00\x1b[31m\nb": "a [31m b",
 		token: "***", "x " + token + " y": "x *** y", long + token + "y": long + "***y", long + "xxxxxxxx" + token: long + "xxxxxxxx***",
 		password: "***", "of " + password + "!": "of ***!", `pa%40ss+%22w%C3%B6rd%22%2F100%25%2B1`: "***", `pa\u0040ss \"w\u00f6rd\"/100%+1`: "***",
-		"https://ana:hunter22@example.org/x": "(unreadable URL)", "Signature=abcdef": "Signature=***",
+		"https://ana:hunter22@example.org/x": "https://example.org/x", "Signature=abcdef": "Signature=***",
 	} {
 		if got := client.Redact(text); got != want {
 			t.Errorf("%q:\n got %q\nwant %q", text, got, want)
 		}
 	}
-	for _, text := range []string{strings.Repeat("x", 9<<20), strings.Repeat("日", 300), strings.Repeat(" ", 1000), strings.Repeat("x", 190) + token + password} {
+	for _, text := range []string{strings.Repeat("x", 9<<20), strings.Repeat("日", 300), strings.Repeat("x", 190) + token + password} {
 		got := client.Redact(text)
-		if len(got) > 210 || !strings.HasSuffix(got, "…") && !strings.HasSuffix(got, "***") || strings.Contains(got, "tok") {
+		if utf8.RuneCountInString(got) > 200 || !strings.HasSuffix(got, "…") && !strings.HasSuffix(got, "***") || strings.Contains(got, "tok") {
 			t.Errorf("%.10q…: %q", text, got)
 		}
 	}
