@@ -53,7 +53,7 @@ type request struct {
 // newImage is an image on its way into the open shard.
 type newImage struct {
 	ctx    context.Context //nolint:containedctx // of its caller: before it half a gigabyte may have to be sealed
-	key    []byte // by bucketKey
+	key    []byte          // by bucketKey
 	hash   Hash
 	format Format
 	data   []byte

@@ -190,10 +190,19 @@ func FuzzPages(f *testing.F) {
 // or an error of one line tells why it is not known.
 func FuzzRecognise(f *testing.F) {
 	for _, seed := range [][2]string{
-		{`{"items":[{"id":1,"platform_alert_id":null}],"pages":1}`, `{}`}, {`{"items":[{"id":1}]}`, `{}`},
-		{`{"items":[]}`, `{"paths":{"/api/v1/sequences/temporal-score":{}}}`}, {`{"items":[]}`, `{"paths":{"/api/v1/sequences/":{}}}`},
-		{`{"items":[null]}`, ``}, {`{"items":{}}`, `{}`}, {`{"items":[[]]}`, `{}`}, {`{}`, `{"paths":[]}`}, {`null`, `null`}, {`[]`, `[]`},
-		{`<html>`, ``}, {`{"items":[]}`, `{"paths":{"/api/v1/sequences/temporal-score"`}, {`{"items":[],"pages":` + strings.Repeat("9", 500) + `}`, ``},
+		{`{"items":[{"id":1,"platform_alert_id":null}],"pages":1}`, `{}`},
+		{`{"items":[{"id":1}]}`, `{}`},
+		{`{"items":[]}`, `{"paths":{"/api/v1/sequences/temporal-score":{}}}`},
+		{`{"items":[]}`, `{"paths":{"/api/v1/sequences/":{}}}`},
+		{`{"items":[null]}`, ``},
+		{`{"items":{}}`, `{}`},
+		{`{"items":[[]]}`, `{}`},
+		{`{}`, `{"paths":[]}`},
+		{`null`, `null`},
+		{`[]`, `[]`},
+		{`<html>`, ``},
+		{`{"items":[]}`, `{"paths":{"/api/v1/sequences/temporal-score"`},
+		{`{"items":[],"pages":` + strings.Repeat("9", 500) + `}`, ``},
 	} {
 		f.Add(seed[0], seed[1], true)
 		f.Add(seed[0], seed[1], false)
