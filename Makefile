@@ -5,7 +5,7 @@ GOFUMPT       ?= $(GO) run mvdan.cc/gofumpt@v0.12.0
 
 TARGETS = linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
-.PHONY: help build dist test race vet lint fmt fuzz bench torture docs man demo check
+.PHONY: help build dist test race vet lint fmt fuzz bench torture scale docs man demo check
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -47,6 +47,9 @@ bench: ## the benchmarks behind docs/performance.md
 
 torture: ## the long reliability tests (hundreds of kills, every damage)
 	PYROBUNDLE_TORTURE=1 $(GO) test -timeout 60m ./...
+
+scale: ## memory and time from SCALE (1000,10000) sequences on; nothing else should run beside
+	PYROBUNDLE_SCALE=$${SCALE:-1000,10000} $(GO) test -count=1 -run 'TestScale$$' -v -timeout 4h ./internal/torture
 
 docs: ## docs/cli, written by the commands themselves
 	$(GO) generate ./cmd/pyrobundle

@@ -13,7 +13,7 @@
 //	hostile_unix_test.go   hostile servers and bundles
 //	secrets_test.go        canaries for every secret
 //	disk_linux_test.go     full, read-only and forbidden disks
-//	scale_test.go          memory and time by the number of sequences (PYROBUNDLE_SCALE=1)
+//	scale_test.go          memory and time by the number of sequences (at length: make scale)
 //	goroutines_test.go     nothing outlives a run
 //	stage_test.go          what they share: the program, the platform, the target
 //
