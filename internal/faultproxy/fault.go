@@ -26,10 +26,13 @@ const (
 	TooManyRequests        Fault = "429"
 	TooManyRequestsWait    Fault = "429 with Retry-After"
 	InternalServerError    Fault = "500" // with a traceback of 10 kB
-	BadGateway             Fault = "502" // with a page of HTML
+	InternalErrorWait      Fault = "500 with Retry-After"
+	BadGateway             Fault = "502"                  // with a page of HTML
+	BadGatewayWait         Fault = "502 with Retry-After" // likewise, of a gateway that counts on its server
 	ServiceUnavailable     Fault = "503"
 	ServiceUnavailableWait Fault = "503 with Retry-After"
 	GatewayTimeout         Fault = "504"
+	GatewayTimeoutWait     Fault = "504 with Retry-After"
 	GatewayTimeoutAfter    Fault = "504 after"    // after: a gateway gave up waiting; what was asked is done
 	HTML                   Fault = "HTML"         // before: 200 with a page of HTML, as a captive portal
 	CutJSON                Fault = "cut JSON"     // after: half of the document, but whole as far as HTTP can tell; only JSON
@@ -42,8 +45,8 @@ const (
 func All() []Fault {
 	return []Fault{
 		Refuse, CloseIdle, Reset, DropAnswer, Stall, StallBody, Truncate, Delay,
-		TooManyRequests, TooManyRequestsWait, InternalServerError, BadGateway, ServiceUnavailable, ServiceUnavailableWait,
-		GatewayTimeout, GatewayTimeoutAfter, HTML, CutJSON, FlipBytes, ExpireToken, ExpireURL,
+		TooManyRequests, TooManyRequestsWait, InternalServerError, InternalErrorWait, BadGateway, BadGatewayWait,
+		ServiceUnavailable, ServiceUnavailableWait, GatewayTimeout, GatewayTimeoutWait, GatewayTimeoutAfter, HTML, CutJSON, FlipBytes, ExpireToken, ExpireURL,
 	}
 }
 

@@ -36,12 +36,12 @@ type Plan struct {
 	Match   func(*http.Request) bool // only these requests can meet a fault; nil: all
 	IsImage func(*http.Request) bool // which requests fetch an image by a signed URL; nil: those with a signature in the query
 
-	Delay       time.Duration // of Delay; default 50 ms
-	Stall       time.Duration // how long Stall and StallBody hold a connection whose client waits, until they reset it; default 1 s
-	RetryAfter  time.Duration // of the answers that have one; whole seconds; default 0, which is "Retry-After: 0"
-	Outage      time.Duration // how long Refuse keeps the listener closed; default 50 ms
-	TokenUses   int           // requests that a token is good for, at least, before ExpireToken can hit it; default 40
-	IdleTimeout time.Duration // after which the Server closes idle connections; default 5 s, as uvicorn (contract I)
+	Delay       time.Duration   // of Delay; default 50 ms
+	Stall       time.Duration   // how long Stall and StallBody hold a connection whose client waits, until they reset it; default 1 s
+	RetryAfter  []time.Duration // of the answers that have one, drawn from evenly; whole seconds; nil: always "Retry-After: 0"
+	Outage      time.Duration   // how long Refuse keeps the listener closed; default 50 ms
+	TokenUses   int             // requests that a token is good for, at least, before ExpireToken can hit it; default 40
+	IdleTimeout time.Duration   // after which the Server closes idle connections; default 5 s, as uvicorn (contract I)
 }
 
 func (p Plan) withDefaults() Plan {
@@ -50,6 +50,9 @@ func (p Plan) withDefaults() Plan {
 	}
 	if p.IsImage == nil {
 		p.IsImage = isSigned
+	}
+	if p.RetryAfter == nil {
+		p.RetryAfter = []time.Duration{0}
 	}
 	p.Delay = orDefault(p.Delay, 50*time.Millisecond)
 	p.Stall = orDefault(p.Stall, time.Second)

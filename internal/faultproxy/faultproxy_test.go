@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,10 +164,13 @@ func TestEachFaultIsWhatItsNameSays(t *testing.T) {
 		{TooManyRequests, false, 0, status(429, "application/json", "")},
 		{TooManyRequestsWait, false, 0, status(429, "application/json", "3")},
 		{InternalServerError, false, 0, status(500, "text/plain", "")},
+		{InternalErrorWait, false, 0, status(500, "text/plain", "3")},
 		{BadGateway, false, 0, status(502, "text/html", "")},
+		{BadGatewayWait, false, 0, status(502, "text/html", "3")},
 		{ServiceUnavailable, false, 0, status(503, "text/plain", "")},
 		{ServiceUnavailableWait, false, 0, status(503, "text/plain", "3")},
 		{GatewayTimeout, false, 0, status(504, "text/html", "")},
+		{GatewayTimeoutWait, false, 0, status(504, "text/html", "3")},
 		{GatewayTimeoutAfter, true, 0, status(504, "text/html", "")},
 		{HTML, false, 0, status(200, "text/html; charset=utf-8", "")},
 		{CutJSON, true, 0, func(t *testing.T, got reply) {
@@ -175,7 +180,7 @@ func TestEachFaultIsWhatItsNameSays(t *testing.T) {
 		}},
 	} {
 		t.Run("fault "+string(tc.fault), func(t *testing.T) {
-			a, p, s, c := start(t, Plan{Schedule: onlyFirst(tc.fault), Delay: delay, Stall: hold, RetryAfter: 3 * time.Second, Outage: time.Millisecond})
+			a, p, s, c := start(t, Plan{Schedule: onlyFirst(tc.fault), Delay: delay, Stall: hold, RetryAfter: []time.Duration{3 * time.Second}, Outage: time.Millisecond})
 			began := time.Now()
 			got := ask(t, c, http.MethodPost, s.URL+"/doc")
 			if took := time.Since(began); took < tc.least {
@@ -193,6 +198,20 @@ func TestEachFaultIsWhatItsNameSays(t *testing.T) {
 				t.Errorf("counts (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestRetryAfterIsDrawn: by the plan's seed, from what the plan lists; without a list nobody has to wait.
+func TestRetryAfterIsDrawn(t *testing.T) {
+	for want, listed := range map[string][]time.Duration{"0": nil, "0 1 2": {0, time.Second, 2 * time.Second}} {
+		_, _, s, c := start(t, Plan{Rate: 1, Faults: []Fault{ServiceUnavailableWait, BadGatewayWait}, RetryAfter: listed})
+		seen := map[string]bool{}
+		for range 50 {
+			seen[ask(t, c, http.MethodGet, s.URL+"/doc").header.Get("Retry-After")] = true
+		}
+		if got := strings.Join(slices.Sorted(maps.Keys(seen)), " "); got != want {
+			t.Errorf("of %v: %q, want %q", listed, got, want)
+		}
 	}
 }
 

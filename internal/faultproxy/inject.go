@@ -17,10 +17,11 @@ type injection func(p *Proxy, w http.ResponseWriter, r *http.Request, chance *ra
 
 func injections() map[Fault]injection {
 	status := func(f Fault, code int, wait bool, contentType, body string) injection {
-		return func(p *Proxy, w http.ResponseWriter, r *http.Request, _ *rand.Rand) {
+		return func(p *Proxy, w http.ResponseWriter, r *http.Request, chance *rand.Rand) {
 			p.done(f)
 			if wait {
-				w.Header().Set("Retry-After", strconv.FormatInt(int64(p.plan.RetryAfter/time.Second), 10))
+				after := p.plan.RetryAfter[chance.IntN(len(p.plan.RetryAfter))]
+				w.Header().Set("Retry-After", strconv.FormatInt(int64(after/time.Second), 10))
 			}
 			answer(w, r, code, contentType, body)
 		}
@@ -39,10 +40,13 @@ func injections() map[Fault]injection {
 		TooManyRequests:        status(TooManyRequests, http.StatusTooManyRequests, false, "application/json", `{"detail":"slow down"}`),
 		TooManyRequestsWait:    status(TooManyRequestsWait, http.StatusTooManyRequests, true, "application/json", `{"detail":"slow down"}`),
 		InternalServerError:    status(InternalServerError, http.StatusInternalServerError, false, "text/plain", traceback),
+		InternalErrorWait:      status(InternalErrorWait, http.StatusInternalServerError, true, "text/plain", traceback),
 		BadGateway:             status(BadGateway, http.StatusBadGateway, false, "text/html", page),
+		BadGatewayWait:         status(BadGatewayWait, http.StatusBadGateway, true, "text/html", page),
 		ServiceUnavailable:     status(ServiceUnavailable, http.StatusServiceUnavailable, false, "text/plain", "no healthy upstream"),
 		ServiceUnavailableWait: status(ServiceUnavailableWait, http.StatusServiceUnavailable, true, "text/plain", "no healthy upstream"),
 		GatewayTimeout:         status(GatewayTimeout, http.StatusGatewayTimeout, false, "text/html", page),
+		GatewayTimeoutWait:     status(GatewayTimeoutWait, http.StatusGatewayTimeout, true, "text/html", page),
 		GatewayTimeoutAfter:    gatewayTimeoutAfter,
 		HTML:                   status(HTML, http.StatusOK, false, "text/html; charset=utf-8", page),
 		CutJSON:                cutJSON,

@@ -14,9 +14,12 @@ import (
 	"pyrobundle/internal/sandbox"
 )
 
-// badNetwork is what the tests call one: a fifth of all requests goes wrong, in every way there is.
+// badNetwork is what the tests call one: a fifth of all requests goes wrong, in every way there is. Of those who are asked to come
+// back later, every third has to wait for it.
 func badNetwork(seed uint64) faultproxy.Plan {
-	return faultproxy.Plan{Seed: seed, Rate: 0.2, Stall: 300 * time.Millisecond, Delay: 20 * time.Millisecond}
+	return faultproxy.Plan{
+		Seed: seed, Rate: 0.2, Stall: 300 * time.Millisecond, Delay: 20 * time.Millisecond, RetryAfter: []time.Duration{0, 0, time.Second},
+	}
 }
 
 // patience is the --retry-for of the runs over bad networks: so short that some runs end with failures, which must then be an
