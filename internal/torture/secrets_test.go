@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -249,9 +251,12 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 			s.serveTarget(sandbox.AnnotationOptions{Generation: generation, Login: "ann", Password: annotationPassword}, faults, c.watch)
 			s.env = append(s.env, "PLATFORM_LOGIN=jo", "PLATFORM_PASSWORD="+platformPassword, "PLATFORM_ADMIN_LOGIN=jo", "PLATFORM_ADMIN_PASSWORD="+platformPassword,
 				"LOCAL_ANNOTATION_LOGIN=ann", "LOCAL_ANNOTATION_PASSWORD="+annotationPassword)
-			run := func(args ...string) ended {
+			check := func(e ended, codes ...int) ended {
 				t.Helper()
-				e := s.run(args...)
+				args := e.args
+				if !slices.Contains(codes, e.code) {
+					t.Errorf("exit %d, want one of %v\n%s", e.code, codes, e)
+				}
 				c.expectNone(t, "stdout of "+args[0], e.stdout)
 				c.expectNone(t, "stderr of "+args[0], e.stderr)
 				if strings.Contains(e.stderr, "Bearer ey") || strings.Contains(e.stderr, "Signature=") && !strings.Contains(e.stderr, "Signature=***") {
@@ -259,12 +264,24 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 				}
 				return e
 			}
+			run := func(args ...string) ended { // over the network: whatever it brings about, but not that nothing could be done
+				t.Helper()
+				return check(s.run(args...), exitDone, exitFailures)
+			}
+			local := func(args ...string) ended {
+				t.Helper()
+				return check(s.run(append(args, "--loglevel", "debug")...), exitDone)
+			}
 			debug := func(args []string, more ...string) []string {
 				return append(append(args, "--loglevel", "debug", "--retry-for", "3s", "--sequence-list", "101,102,103,105,106"), more...)
 			}
 			run(debug(s.importArgs())...)
 			run(debug(s.fetchArgs())...)
 			run(debug(s.loadArgs())...)
+			shard := filepath.Join(s.bundle, "images", "000001.tar")
+			rotten := members(t, shard)[0]
+			flip(t, shard, rotten[0]+rotten[1]/2)
+			run(debug(s.fetchArgs("--repair"))...)
 
 			reviewed := 0
 			for _, row := range s.api.Annotations() {
@@ -278,11 +295,36 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 			if undo := e.report(t).UndoFiles; len(undo) == 0 {
 				t.Errorf("nothing was saved of %d reviewed annotations\n%s", reviewed, e)
 			} else {
-				run("restore", undo[0], "--url-api-annotation", s.target.URL, "--loglevel", "debug", "--retry-for", "3s")
+				restore := []string{"restore", undo[0], "--url-api-annotation", s.target.URL, "--loglevel", "debug", "--retry-for", "3s"}
+				for runs := 0; check(s.run(restore...), exitDone, exitFailures, exitError).code != exitDone; runs++ { // it names what a lost answer left undone
+					if runs == 2*maxRuns {
+						t.Fatalf("nothing was restored in %d runs", runs)
+					}
+				}
 			}
 			run(append(s.annotateArgs(), "--loglevel", "debug", "--retry-for", "3s")...)
-			run("inspect", "--bundle", s.bundle)
-			run("verify", "--bundle", s.bundle, "--loglevel", "debug")
+
+			copied := filepath.Join(s.home, "copied.bundle")
+			for _, what := range [][]string{nil, {"cameras"}, {"days"}, {"sequences"}, {"problems"}, {"sequence", "101"}} {
+				check(s.run(append(append([]string{"inspect"}, what...), "--bundle", s.bundle)...), exitDone) // it logs nothing
+			}
+			local("verify", "--read-data", "--bundle", s.bundle)
+			check(s.run("digest", "--bundle", s.bundle), exitDone)
+			local("report", "--bundle", s.bundle, "-o", filepath.Join(s.home, "report.html"))
+			local("pack", "--bundle", s.bundle, "-o", filepath.Join(s.home, "packed.tar"))
+			local("pack", "--bundle", s.bundle, "-o", "-")
+			local("unpack", filepath.Join(s.home, "packed.tar"), "-o", copied)
+			local("diff", s.bundle, copied)
+			local("merge", "-o", filepath.Join(s.home, "merged.bundle"), s.bundle, copied)
+
+			s.env = append(s.env, "SERVED_PASSWORD="+platformPassword)
+			served := s.start("serve", "--json", "--bundle", copied, "--login", "jo", "--password-env", "SERVED_PASSWORD", "--loglevel", "debug")
+			behind := *s
+			behind.platform, behind.bundle = s.before(served, faults, c.watch), filepath.Join(s.home, "served.bundle")
+			check(behind.run(debug(behind.fetchArgs())...), exitDone, exitFailures)
+			behind.env = append(slices.Clone(s.env), "PLATFORM_PASSWORD="+c.add("CANARYmistyped-pw", "a mistyped password"))
+			check(behind.run(debug(behind.fetchArgs())...), exitRefused)
+			check(served.interrupt(), exitDone)
 
 			accounts := filepath.Join(s.home, "accounts.json")
 			text, err := json.Marshal(map[string]string{"jo": platformPassword, "bo": c.add("CANARYwrong-account-pw", "another account's password")})
@@ -292,6 +334,30 @@ func TestNoSecretIsLeftAnywhere(t *testing.T) {
 			c.expectNoneInFiles(t, s.home, "accounts.json")
 		})
 	}
+}
+
+// before puts a proxy before the platform that a process serves, as soon as it does.
+func (s *stage) before(served *process, plan faultproxy.Plan, wrap func(http.Handler) http.Handler) *faultproxy.Server {
+	s.t.Helper()
+	var report struct{ URL string }
+	s.until(func() bool { return json.Unmarshal([]byte(served.stdout.String()), &report) == nil })
+	at, err := url.Parse(report.URL)
+	s.must(err)
+	_, server := s.listen(wrap(faultproxy.To(at)), plan)
+	return server
+}
+
+// interrupt ends a process as Ctrl-C does; where there are no signals it is killed, which counts as its end.
+func (p *process) interrupt() ended {
+	p.s.t.Helper()
+	if runtime.GOOS == "windows" {
+		p.kill()
+		e := p.wait()
+		e.code = exitDone
+		return e
+	}
+	p.s.must(p.cmd.Process.Signal(os.Interrupt))
+	return p.wait()
 }
 
 // TestAnswersLongerThanTheySay: what follows an answer, net/http writes to the standard logger, which is stderr unless

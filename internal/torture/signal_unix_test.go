@@ -35,16 +35,6 @@ func (s *stage) interrupted(sig os.Signal, started func() bool, args []string) (
 	return e, time.Since(sent)
 }
 
-// until waits for a condition, for half a minute at most.
-func (s *stage) until(condition func() bool) {
-	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatal("waited in vain")
-		}
-	}
-}
-
 // slowly delays every answer, so that a signal finds many requests in flight.
 func slowly(d time.Duration) faultproxy.Plan {
 	return faultproxy.Plan{Rate: 1, Faults: []faultproxy.Fault{faultproxy.Delay}, Delay: d}

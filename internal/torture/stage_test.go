@@ -343,6 +343,16 @@ func (p *process) wait() ended {
 // kill ends the process as the kernel does: nothing of it runs any more.
 func (p *process) kill() { _ = p.cmd.Process.Kill() } // it may have ended by itself
 
+// until waits for a condition, for half a minute at most.
+func (s *stage) until(condition func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("waited in vain")
+		}
+	}
+}
+
 // memory is a process's own: anonymous and resident, in bytes. A mapped index is not in it: that is the kernel's to give
 // and take.
 type memory struct {
