@@ -6,7 +6,7 @@
 //
 // One file for each line of docs/reliability.md, which says what is promised and which test proves it:
 //
-//	network_test.go        faults on every request, dead servers, Retry-After
+//	network_test.go        faults on every request, dead servers, Retry-After; storage_test.go where the images lie elsewhere
 //	kill_test.go           SIGKILL at any instant; kill_work_test.go while annotations are replaced
 //	signal_unix_test.go    SIGINT and SIGTERM; signal_commands_unix_test.go of the other commands
 //	repair_test.go         fetch --repair

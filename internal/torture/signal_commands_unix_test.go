@@ -122,7 +122,7 @@ func TestASignalStopsAnnotateAndRestore(t *testing.T) {
 			s, slow, proxy := ready(t)
 			work := s.annotateByHand()
 			e := s.run(s.loadArgs("--existing", "overwrite", "--min-cluster-size", "2", "--undo-dir", filepath.Join(s.home, "undo"))...)
-			undo := s.expect(e, exitDone).report(t).UndoFile
+			undo := s.expect(e, exitDone).report(t).UndoFiles[0]
 			replaced, saved := workOf(s.api), s.saved()
 			restore := []string{"restore", undo, "--url-api-annotation", s.target.URL, "--json"}
 			slow.put()
