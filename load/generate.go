@@ -30,6 +30,7 @@ func (r *run) annotate(t there, plan *detectionPlan, out *outcome) (ours bool, e
 		fresh   = t.isNew                      // seen is no list's
 		worked  bool                           // a person has, as one of the readings showed
 		did     verdict                        // a write whose answer was lost
+		last    error                          // of the write before
 	)
 	for attempt := 1; ; attempt++ {
 		if t.IsManual {
@@ -60,15 +61,20 @@ func (r *run) annotate(t there, plan *detectionPlan, out *outcome) (ours bool, e
 		if !verdict.writes() {
 			return !worked && verdict.leavesOurs(seen), out.annotated(verdict, seen, doc)
 		}
+		if attempt > writeAttempts { // the last look was for what the write before has done
+			out.annotation = annotationNone
+			return false, last
+		}
 		err := r.write(verdict, t, seen, current, doc, plan, out)
 		if err == nil {
 			return !worked, out.annotated(verdict, seen, doc)
 		}
 		lost := answerLost(r.ctx, err)
 		status := httpapi.Status(err)
-		if attempt == writeAttempts || !lost && status != http.StatusConflict && status != http.StatusNotFound {
+		last = fmt.Errorf("%s its annotation: %w", verdict, err)
+		if !lost && (attempt == writeAttempts || status != http.StatusConflict && status != http.StatusNotFound) {
 			out.annotation = annotationNone
-			return false, fmt.Errorf("%s its annotation: %w", verdict, err)
+			return false, last
 		}
 		if lost {
 			did = verdict

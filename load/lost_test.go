@@ -102,23 +102,23 @@ func (l *brokenLine) load(ctx context.Context, t *testing.T) (load.Result, time.
 // lossyWrites are the writes of a load that must not happen twice.
 var lossyWrites = []struct {
 	name, path, holds string
-	attempts          int // after each of which it is waited
 }{
-	{"sequence", "/sequences/", "alert_api_id=41", 4},
-	{"detection", "/detections/", "4101", 4},
-	{"annotation", "/annotations/sequences/", "", 3},
+	{"sequence", "/sequences/", "alert_api_id=41"},
+	{"detection", "/detections/", "4101"},
+	{"annotation", "/annotations/sequences/", ""},
 }
 
 // TestE14_AWriteIsWaitedForBeforeItIsMadeAgain: the API takes its time over a write whose connection broke. load waits two
 // seconds for the first, twice as long for each further one, and looks again; whoever does not makes a second row.
 func TestE14_AWriteIsWaitedForBeforeItIsMadeAgain(t *testing.T) {
 	const (
+		attempts = 4 // after each of which it is waited
 		patience = 2 * time.Second
 		late     = 100 * time.Millisecond // before the wait is over
 	)
 	eachGeneration(t, func(t *testing.T, generation annotation.Generation) {
 		for _, write := range lossyWrites {
-			for attempt := 1; attempt <= write.attempts; attempt++ {
+			for attempt := 1; attempt <= attempts; attempt++ {
 				t.Run(fmt.Sprintf("%s %d", write.name, attempt), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						api := sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{Generation: string(generation)})

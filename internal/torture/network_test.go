@@ -71,10 +71,9 @@ func (s *stage) expectMissingListed(e ended) {
 }
 
 // unread are the failures of which load does not know what the target has, by their words: such a sequence is listed, whole or not.
-// The last are those of a write whose answer was lost for the fourth time.
 var unread = []string{
 	"list the target's sequences", "look for the sequence", "list its detections", "read back its detections", "read its annotation",
-	"whether it is there is not known", "(the server may have acted on it)",
+	"whether it is there is not known",
 }
 
 // expectUnlikeListed fails the test unless a load lists the sequences that the target has not, or not whole, and nothing that it has
