@@ -99,7 +99,7 @@ func TestE34_AnotherToolsDetectionBehindA409IsForeign(t *testing.T) {
 		if is(r, "POST", "/detections/") {
 			body, _ := io.ReadAll(r.Body) // of a test's own request
 			r.Body = io.NopCloser(bytes.NewReader(body))
-			if bytes.Contains(body, []byte("4101")) && once.CompareAndSwap(false, true) {
+			if bytes.Contains(body, []byte("\r\n\r\n4101\r\n")) && once.CompareAndSwap(false, true) {
 				twin := r.Clone(r.Context())
 				twin.Body = io.NopCloser(bytes.NewReader(bytes.ReplaceAll(body, []byte("[0.12,"), []byte("[0.13,"))))
 				api.ServeHTTP(httptest.NewRecorder(), twin)

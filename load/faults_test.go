@@ -76,7 +76,7 @@ func TestE11_AnAnnotationIsWithheldUntilAllDetectionsAreThere(t *testing.T) {
 		w.intercept(func(rw http.ResponseWriter, r *http.Request, api http.Handler) {
 			if is(r, "POST", "/detections/") {
 				body, _ := io.ReadAll(r.Body) // of a test's own request
-				if bytes.Contains(body, []byte("4101")) {
+				if bytes.Contains(body, []byte("\r\n\r\n4101\r\n")) {
 					rw.Header().Set("Content-Type", "application/json")
 					rw.WriteHeader(http.StatusInternalServerError)
 					_, _ = io.WriteString(rw, `{"detail":"Data was corrupted during upload"}`)

@@ -104,7 +104,7 @@ var lossyWrites = []struct {
 	name, path, holds string
 }{
 	{"sequence", "/sequences/", "alert_api_id=41"},
-	{"detection", "/detections/", "4101"},
+	{"detection", "/detections/", "\r\n\r\n4101\r\n"},
 	{"annotation", "/annotations/sequences/", ""},
 }
 
@@ -171,7 +171,7 @@ func TestE14_AWriteIsGivenUpAfterTheFourth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{Generation: string(annotation.SeedEra)})
 		line := &brokenLine{
-			api: api, method: http.MethodPost, path: "/detections/", holds: "4101", takes: []time.Duration{never, never, never, never, never},
+			api: api, method: http.MethodPost, path: "/detections/", holds: "\r\n\r\n4101\r\n", takes: []time.Duration{never, never, never, never, never},
 		}
 		result, took, err := line.load(t.Context(), t)
 		if err != nil || line.sent != 4 || took != 30*time.Second {
@@ -187,7 +187,7 @@ func TestE14_AWriteIsGivenUpAfterTheFourth(t *testing.T) {
 func TestE14_AnInterruptionEndsTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		api := sandbox.NewAnnotationAPI(sandbox.AnnotationOptions{})
-		line := &brokenLine{api: api, method: http.MethodPost, path: "/detections/", holds: "4101", takes: []time.Duration{never}}
+		line := &brokenLine{api: api, method: http.MethodPost, path: "/detections/", holds: "\r\n\r\n4101\r\n", takes: []time.Duration{never}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if result, took, err := line.load(ctx, t); !errors.Is(err, context.DeadlineExceeded) || took != time.Second || line.sent != 1 || len(result.Problems) != 0 {

@@ -76,7 +76,7 @@ func TestE14_ASlowCommitIsWaitedFor(t *testing.T) {
 		if is(r, "POST", "/detections/") {
 			body, _ := io.ReadAll(r.Body) // of a test's own request
 			r.Body = io.NopCloser(bytes.NewReader(body))
-			if bytes.Contains(body, []byte("4101")) {
+			if bytes.Contains(body, []byte("\r\n\r\n4101\r\n")) {
 				if uploads++; uploads == 1 {
 					held = r.Clone(context.WithoutCancel(r.Context()))
 					panic(http.ErrAbortHandler)
@@ -132,7 +132,7 @@ func TestE14_ASlowCommitOfTheOlderGenerationIsRepairedAtOnce(t *testing.T) {
 			return
 		}
 		body, _ := io.ReadAll(r.Body) // of a test's own request
-		if bytes.Contains(body, []byte("4101")) {
+		if bytes.Contains(body, []byte("\r\n\r\n4101\r\n")) {
 			if head == nil {
 				held, head = body, r.Header.Clone()
 				panic(http.ErrAbortHandler)
