@@ -117,26 +117,23 @@ func scaleUp(t *testing.T, sizes []int) scale {
 	return s
 }
 
-// grown says which phases take more than they may. Memory is compared with the smallest size at which the phase took long
-// enough to be looked at, so that no growth hides in many small steps; time with every smaller size.
+// grown says which phases take more than they may, compared with the smallest size at which the phase took long enough to be
+// looked at: so no growth hides in many small steps.
 func (s scale) grown(most growth) (out []string) {
 	for j := range s.phases[0] {
 		base := -1
 		for i, n := range s.sizes {
 			p := s.phases[i][j]
-			for k := range i {
-				before := s.phases[k][j]
-				times := float64(p.processor) / float64(n) / (float64(before.processor) / float64(s.sizes[k]))
-				if most.time > 0 && times > most.time {
-					out = append(out, fmt.Sprintf("%s: a sequence of %d takes %.2f times the time of one of %d", p.name, n, times, s.sizes[k]))
-				}
-			}
 			if p.wall < scaleLook {
 				continue
 			}
 			if base < 0 {
 				base = i
 				continue
+			}
+			times := float64(p.processor) / float64(n) / (float64(s.phases[base][j].processor) / float64(s.sizes[base]))
+			if most.time > 0 && times > most.time {
+				out = append(out, fmt.Sprintf("%s: a sequence of %d takes %.2f times the time of one of %d", p.name, n, times, s.sizes[base]))
 			}
 			least := s.phases[base][j].memory
 			if may := int64(most.memory*float64(least.steady)) + most.noise; p.memory.steady > may {
@@ -201,14 +198,24 @@ func scaled(t *testing.T, n int) (phases []phase) {
 		e := s.expect(s.run(args...), exitDone)
 		phases = append(phases, phase{name, e.memory, e.processor, e.took})
 	}
+	again := func(name string, args ...string) { // the quicker of two runs, which change nothing: others use the machine, too
+		t.Helper()
+		run(name, args...)
+		run(name, args...)
+		last := len(phases) - 1
+		if phases[last].processor < phases[last-1].processor {
+			phases[last-1] = phases[last]
+		}
+		phases = phases[:last]
+	}
 	fetch := s.fetchArgs("--date-from", firstOfScale, "--date-end", string(until))
 	run("fetch", fetch...)
-	run("fetch again", fetch...)
-	run("verify", "verify", "--read-data", "--bundle", s.bundle)
-	run("inspect", "inspect", "--bundle", s.bundle)
-	run("digest", "digest", "--bundle", s.bundle)
+	again("fetch again", fetch...)
+	again("verify", "verify", "--read-data", "--bundle", s.bundle)
+	again("inspect", "inspect", "--bundle", s.bundle)
+	again("digest", "digest", "--bundle", s.bundle)
 	run("load", s.loadArgs()...)
-	run("load again", s.loadArgs()...)
+	again("load again", s.loadArgs()...)
 	return phases
 }
 
