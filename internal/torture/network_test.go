@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
@@ -355,6 +356,24 @@ func TestADeadServerEndsTheRunInBoundedTimeWithOneMessage(t *testing.T) {
 			s.expectLoaded(generation)
 		})
 	}
+	// A captive portal answers in its place, and is of no use to anybody.
+	t.Run("platform behind a portal", func(t *testing.T) {
+		t.Parallel()
+		s := newStage(t)
+		portal := gateway{status: http.StatusOK}
+		s.servePlatform(faultproxy.Plan{}, after(20, portal.close), portal.wrap)
+		e := s.expect(s.run(s.fetchArgs("--retry-for", "2s")...), exitError)
+		if n := strings.Count(e.stderr, "no useful answer"); n > 3 || !strings.Contains(e.stderr, "an HTML page") {
+			t.Errorf("the portal is mentioned %d times\n%s", n, e)
+		}
+		if n := strings.Count(e.stderr, "failed: "); n >= 20 { // requests that gave up before the look that proved it
+			t.Errorf("%d requests failed on their own\n%s", n, e)
+		}
+		s.verify()
+		portal.open()
+		s.expect(s.run(s.fetchArgs()...), exitDone)
+		s.expectWhole()
+	})
 	t.Run("from the beginning", func(t *testing.T) {
 		t.Parallel()
 		s := newStage(t)
@@ -368,8 +387,11 @@ func TestADeadServerEndsTheRunInBoundedTimeWithOneMessage(t *testing.T) {
 	})
 }
 
-// gateway answers 502 while it is closed: the server behind it is dead.
-type gateway struct{ closed atomic.Bool }
+// gateway answers with a page while it is closed, 502 by itself: the server behind it is dead.
+type gateway struct {
+	closed atomic.Bool
+	status int
+}
 
 func (g *gateway) close() { g.closed.Store(true) }
 func (g *gateway) open()  { g.closed.Store(false) }
@@ -382,7 +404,7 @@ func (g *gateway) wrap(next http.Handler) http.Handler {
 		}
 		_, _ = io.Copy(io.Discard, r.Body) // else the client may meet a connection that closes while it writes
 		w.Header().Set("Content-Type", "text/html")
-		w.WriteHeader(http.StatusBadGateway)
+		w.WriteHeader(cmp.Or(g.status, http.StatusBadGateway))
 		_, _ = io.WriteString(w, "<html><head><title>502 Bad Gateway</title></head></html>")
 	})
 }
