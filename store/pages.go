@@ -24,6 +24,7 @@ const (
 	metaPage        = 0x04
 	freelistPage    = 0x10
 	bucketElement   = 0x01
+	bucketSize      = 16      // of its value; behind it lies its page, if that is small
 	maxDepth        = 64      // of a tree; real ones have up to 5 levels
 	maxKeySize      = 32768   // bbolt's, in bytes
 	mostPages       = 1 << 28 // of an index: 1 TiB, of which the set of used pages takes 32 MiB
@@ -343,7 +344,7 @@ func (w *pageWalk) leaf(elements []byte, count int, span int64, top bool, read f
 		if !isBucket {
 			continue
 		}
-		if valueSize < 16 || valueSize > pageSize {
+		if valueSize < bucketSize || valueSize > pageSize {
 			return fmt.Sprintf("element %d is no bucket", i)
 		}
 		value := make([]byte, valueSize)
@@ -351,8 +352,11 @@ func (w *pageWalk) leaf(elements []byte, count int, span int64, top bool, read f
 			return ""
 		}
 		if root := le.Uint64(value); root != 0 {
+			if valueSize != bucketSize {
+				return fmt.Sprintf("element %d is longer than a bucket", i)
+			}
 			roots = append(roots, root)
-		} else if where := w.inline(value[16:]); where != "" {
+		} else if where := w.inline(value[bucketSize:]); where != "" {
 			return fmt.Sprintf("element %d: %s", i, where)
 		}
 	}
@@ -371,6 +375,14 @@ func (w *pageWalk) inline(b []byte) string {
 	count := int(le.Uint16(b[10:]))
 	if le.Uint64(b) != 0 || le.Uint16(b[8:]) != leafPage || pageHeaderSize+count*pageElementSize > len(b) {
 		return "its page is damaged"
+	}
+	size := pageHeaderSize // of a page as it is written: nothing lies between its parts, nor behind them
+	for i := range count {
+		e := b[pageHeaderSize+i*pageElementSize:]
+		size += pageElementSize + int(le.Uint32(e[8:])) + int(le.Uint32(e[12:]))
+	}
+	if size != len(b) {
+		return "its page has another size than its elements"
 	}
 	return w.leaf(b[pageHeaderSize:], count, int64(len(b)), false, nil)
 }
