@@ -139,9 +139,10 @@ func parroted(t *testing.T, p *parrot, password string, field *replaced, said *b
 	t.Setenv("XDG_STATE_HOME", state)
 	server := httptest.NewServer(p)
 	defer server.Close()
+	log := slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelDebug})) // one: two would write at once
 	client, err := annotation.Dial(t.Context(), annotation.Config{
 		BaseURL: server.URL, Login: "admin", Password: password, Retry: httpapi.Retry{Attempts: 1, For: time.Second},
-		Log: slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +151,7 @@ func parroted(t *testing.T, p *parrot, password string, field *replaced, said *b
 	api := p.api.(*sandbox.AnnotationAPI)
 	cfg := load.Config{
 		SourceAPI: "pyronear_french", Thresholds: annotate.Thresholds{IoU: .3, MinClusterSize: 1}, StateDir: state, Patience: time.Millisecond,
-		Log: slog.New(slog.NewTextHandler(said, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: log,
 	}
 	run := func(ctx context.Context, cfg load.Config) {
 		result, err := load.Run(ctx, matrixBundle(), client, cfg)
