@@ -124,10 +124,15 @@ func runFetch(ctx context.Context, a *app, opts fetchOptions) error {
 	progress.finish()
 	report.Source = mirror.client.BaseURL
 	report.addFetch(result)
-	if err := a.publish(report, opts.output.json, opts.run.strict, err); err != nil || len(mirror.config.Repair) == 0 || opts.run.dryRun {
+	if err := a.publish(report, opts.output.json, opts.run.strict, err); err != nil || len(mirror.config.Repair) == 0 || opts.partial() {
 		return err
 	}
 	return a.proveRepaired(ctx, opts.bundle.path)
+}
+
+// partial reports whether a fetch is asked to leave something out.
+func (o *fetchOptions) partial() bool {
+	return o.run.dryRun || len(o.fetch.sequences.ids) > 0 || o.fetch.maxSequences > 0
 }
 
 // toRepair lists what verify finds wrong with a bundle, whose manifest it restores where that keeps it from being opened.

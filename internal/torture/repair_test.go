@@ -377,6 +377,7 @@ func TestRepairSaysWhatItLeaves(t *testing.T) {
 	s.must(errors.Join(err, w.Close()))
 	all := members(t, shard)
 	flip(t, shard, all[len(all)-1][0]+3)
+	s.expect(s.run(s.fetchArgs("--repair", "--max-sequences", "1")...), exitDone) // which is not asked to mend all
 	e := s.expect(s.run(s.fetchArgs("--repair")...), exitDamaged)
 	if !strings.Contains(e.stderr, "still damaged: image ") || !strings.Contains(e.stderr, "merge it into a new bundle") {
 		t.Errorf("it does not say what is left\n%s", e)
