@@ -4,8 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"golang.org/x/sync/semaphore"
-
+	"pyrobundle/internal/httpapi"
 	"pyrobundle/store"
 )
 
@@ -33,47 +32,26 @@ func shareOf(workers int) int64 {
 // portion is what one sequence may keep in memory: its share, or more when it is its turn.
 type portion struct {
 	share int64
-	turns *semaphore.Weighted
-	mine  bool // it has the turn
+	turn  *httpapi.Turn
 }
 
-func (r *run) portion() *portion { return &portion{share: r.share, turns: r.turns} }
+func (r *run) portion() *portion { return &portion{share: r.share, turn: httpapi.TurnOf(r.turns)} }
 
 // holds reports whether bytes may be kept now; it takes the turn if they are more than the share and nobody has it.
-func (p *portion) holds(bytes int64) bool {
-	if bytes > p.share && !p.mine {
-		p.mine = p.turns.TryAcquire(1)
-		return p.mine
-	}
-	return true
-}
+func (p *portion) holds(bytes int64) bool { return bytes <= p.share || p.turn.Try() }
 
 // wait waits for the turn. The caller keeps no more than its share.
-func (p *portion) wait(ctx context.Context) error {
-	if p.mine {
-		return nil
-	}
-	if err := p.turns.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	p.mine = true
-	return nil
-}
+func (p *portion) wait(ctx context.Context) error { return p.turn.Begin(ctx) }
 
 // page is how many bytes a page may have; 0: as many as any answer.
 func (p *portion) page() int64 {
-	if p.mine {
+	if p.turn.Mine() {
 		return 0
 	}
 	return p.share
 }
 
-func (p *portion) end() {
-	if p.mine {
-		p.mine = false
-		p.turns.Release(1)
-	}
-}
+func (p *portion) end() { p.turn.End() }
 
 // sizeOf is how many bytes the texts of a record have.
 func sizeOf(record *store.SequenceRecord) int64 {

@@ -31,7 +31,7 @@ type run struct {
 	frames     *semaphore.Weighted // under way
 	buffers    *semaphore.Weighted // bytes of images in memory
 	share      int64               // bytes of documents that each sequence may keep
-	turns      *semaphore.Weighted // to keep more
+	turns      chan struct{}       // a slot for the sequence that keeps more
 	readers    *semaphore.Weighted // of the bundle's records
 	room       atomic.Int64        // bytes that a download reserves before its size is known
 	flights    singleflight.Group  // images on their way, by organization and key
@@ -72,7 +72,7 @@ func newRun(src Source, dst *store.Writer, cfg Config) (*run, error) {
 		frames:  semaphore.NewWeighted(int64(framesPerWorker * max(1, cfg.Workers))),
 		buffers: semaphore.NewWeighted(bufferBytes),
 		share:   shareOf(cfg.Workers),
-		turns:   semaphore.NewWeighted(1),
+		turns:   make(chan struct{}, 1),
 		readers: semaphore.NewWeighted(readers),
 
 		listed:     map[store.Day]store.DayRecord{},

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"iter"
 
+	"pyrobundle/internal/httpapi"
 	"pyrobundle/load/annotation"
 	"pyrobundle/store"
 )
@@ -88,8 +89,8 @@ func (r *run) sequence(record store.SequenceRecord, found found) outcome {
 	if err != nil {
 		return out.failed(err)
 	}
-	there.turn = &turn{of: r.large}
-	defer there.turn.end()
+	there.turn = httpapi.TurnOf(r.large)
+	defer there.turn.End()
 	before, err := r.detectionsOf(there)
 	if err != nil {
 		return out.failed(err)

@@ -1,10 +1,10 @@
 package load
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
+	"pyrobundle/internal/httpapi"
 	"pyrobundle/load/annotation"
 	"pyrobundle/store"
 )
@@ -82,34 +82,8 @@ func short(text string) string {
 	return strings.ToValidUTF8(text[:longest], "") + "…"
 }
 
-// turn is a sequence's right to hold many rows of the target. The rows are given up with the sequence, and so is it.
-type turn struct {
-	of   chan struct{} // a slot for each of those at once
-	mine bool
-}
-
-func (t *turn) begin(ctx context.Context) error {
-	if t.mine {
-		return nil
-	}
-	select {
-	case t.of <- struct{}{}:
-		t.mine = true
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (t *turn) end() {
-	if t.mine {
-		t.mine = false
-		<-t.of
-	}
-}
-
 // rowsOf reads the target's detections of a sequence. Where they are many, it waits for its turn.
-func (r *run) rowsOf(sequence int64, turn *turn) ([]annotation.Detection, error) {
+func (r *run) rowsOf(sequence int64, turn *httpapi.Turn) ([]annotation.Detection, error) {
 	var (
 		rows []annotation.Detection
 		held int64
@@ -122,7 +96,7 @@ func (r *run) rowsOf(sequence int64, turn *turn) ([]annotation.Detection, error)
 			return nil, fmt.Errorf("the target's rows of it take more than %d MiB; a sequence of cameras has a hundredth of that", maxRowBytes>>20)
 		}
 		if held > largeRows {
-			if err := turn.begin(r.ctx); err != nil {
+			if err := turn.Begin(r.ctx); err != nil {
 				return nil, err
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"pyrobundle/annotate"
+	"pyrobundle/internal/httpapi"
 	"pyrobundle/load/annotation"
 	"pyrobundle/store"
 )
@@ -52,14 +53,14 @@ func TestTheTargetsRowsOfASequenceAreBounded(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			target := &rowsWithoutEnd{row: c.text}
 			r := &run{ctx: t.Context(), dst: target, large: make(chan struct{}, 1)}
-			turn := &turn{of: r.large}
+			turn := httpapi.TurnOf(r.large)
 			if _, err := r.rowsOf(1, turn); err == nil || !strings.Contains(err.Error(), "more than 32 MiB") {
 				t.Errorf("error = %v", err)
 			}
 			if target.given < c.least || target.given > c.most {
 				t.Errorf("%d rows were taken, want %d to %d", target.given, c.least, c.most)
 			}
-			turn.end()
+			turn.End()
 			if len(r.large) != 0 {
 				t.Error("its turn is not over")
 			}
@@ -84,8 +85,8 @@ func TestManyRowsAreHeldOfOneSequenceAtATime(t *testing.T) {
 		read := func(row string, after time.Duration) (took time.Duration) {
 			target := &some{rows: 3, rowsWithoutEnd: rowsWithoutEnd{row: row}}
 			r := &run{ctx: t.Context(), dst: target, large: large}
-			turn := &turn{of: large}
-			defer turn.end()
+			turn := httpapi.TurnOf(large)
+			defer turn.End()
 			started := time.Now()
 			for range 2 { // what is listed and what is read back
 				if rows, err := r.rowsOf(1, turn); err != nil || len(rows) != 3 {

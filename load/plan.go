@@ -7,15 +7,16 @@ import (
 	"strings"
 
 	"pyrobundle/annotate"
+	"pyrobundle/internal/httpapi"
 	"pyrobundle/load/annotation"
 )
 
 // there is the sequence on the target that a run works on.
 type there struct {
 	known
-	isNew   bool   // created by this run, or, in a dry run, to be created
-	foreign string // why it is another tool's; one that is left alone may not exist at all
-	turn    *turn  // to hold its rows, where they are many
+	isNew   bool          // created by this run, or, in a dry run, to be created
+	foreign string        // why it is another tool's; one that is left alone may not exist at all
+	turn    *httpapi.Turn // to hold its rows, where they are many
 }
 
 // detectionPlan is what the target's detections of a sequence come to beside the wanted ones.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"pyrobundle/internal/httpapi"
 	"pyrobundle/load/annotation"
 	"pyrobundle/store"
 )
@@ -92,8 +93,8 @@ func (r *run) selected(s annotation.Sequence) bool {
 // regenerate annotates one sequence of the target.
 func (r *run) regenerate(k *known) outcome {
 	out := outcome{id: k.AlertAPIID}
-	t := there{known: *k, turn: &turn{of: r.large}}
-	defer t.turn.end()
+	t := there{known: *k, turn: httpapi.TurnOf(r.large)}
+	defer t.turn.End()
 	rows, err := r.detectionsOf(t)
 	if err != nil {
 		return out.failed(err)

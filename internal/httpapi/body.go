@@ -25,10 +25,10 @@ func (c *Client) answer(ctx context.Context, r Request, resp *http.Response, doc
 	if !good {
 		limit = maxErrorBytes
 	}
-	var large *turn
+	var large *Turn // a hostile document takes thirty times its size when it is decoded, and every worker may meet one
 	if document {
-		large = &turn{of: c.large}
-		out.decoded = large.end
+		large = TurnOf(c.large)
+		out.decoded = large.End
 	}
 	body, err := c.readAll(ctx, resp, limit, large)
 	if closeErr := resp.Body.Close(); err == nil && closeErr != nil {
@@ -51,7 +51,7 @@ func (c *Client) answer(ctx context.Context, r Request, resp *http.Response, doc
 }
 
 // readAll reads a body of at most limit bytes, as they are after decompression, so that a bomb ends there.
-func (c *Client) readAll(ctx context.Context, resp *http.Response, limit int64, large *turn) ([]byte, error) {
+func (c *Client) readAll(ctx context.Context, resp *http.Response, limit int64, large *Turn) ([]byte, error) {
 	// What a Content-Length may make us allocate before it has come. Of images callers reserve limit, and to grow by doubling
 	// would take as long as to receive them.
 	const trusted, trustedDocument = 4 << 20, 256 << 10 // bytes
@@ -74,7 +74,7 @@ func (c *Client) readAll(ctx context.Context, resp *http.Response, limit int64, 
 	}
 	for {
 		if len(buf) > largeDocument {
-			if err := large.begin(ctx); err != nil {
+			if err := large.Begin(ctx); err != nil {
 				return buf, err
 			}
 		}
@@ -121,33 +121,6 @@ func (c *Client) recycled(size, most int64) []byte {
 		}
 	}
 	return make([]byte, 0, max(size, min((size+recycledSize-1)/recycledSize*recycledSize, most)))
-}
-
-// turn is the right to hold a large document: a hostile one takes thirty times its size when it is decoded, and every
-// worker may meet one. Ordinary documents need none. A nil turn is never waited for.
-type turn struct {
-	of   chan struct{} // a slot for each of those at once
-	mine bool
-}
-
-func (t *turn) begin(ctx context.Context) error {
-	if t == nil || t.mine {
-		return nil
-	}
-	select {
-	case t.of <- struct{}{}:
-		t.mine = true
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (t *turn) end() {
-	if t.mine {
-		t.mine = false
-		<-t.of
-	}
 }
 
 // limiterError is a failure of our own limiter, which another attempt would meet again.

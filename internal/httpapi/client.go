@@ -32,7 +32,7 @@ type Client struct {
 	session  session
 	circuits circuits
 	api      apiReach
-	large    chan struct{} // see turn
+	large    chan struct{} // a slot for each large document at once
 	bodies   sync.Pool     // of *[]byte; see Recycle
 
 	requests, read, sent atomic.Int64
