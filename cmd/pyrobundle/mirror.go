@@ -126,10 +126,10 @@ func (m *mirror) run(ctx context.Context, accounts logins) (sum mirrored, err er
 	return sum, err
 }
 
-// shardsOf are the shards that findings are about.
+// shardsOf are the shards that findings are about, some more than once.
 func shardsOf(findings []store.Finding) (shards []uint32) {
 	for _, f := range findings {
-		if f.Shard > 0 && !slices.Contains(shards, f.Shard) {
+		if f.Shard > 0 {
 			shards = append(shards, f.Shard)
 		}
 	}
