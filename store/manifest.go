@@ -92,7 +92,7 @@ func decodeManifest(data []byte) (manifest, error) {
 		return manifest{}, corruptf("%s: %w", manifestName, err)
 	}
 	digits := len(data) - len(checksumAfter) - 2*hashSize
-	ours := digits >= 0 && bytes.HasSuffix(data, []byte(checksumAfter)) && bytes.HasSuffix(data[:max(digits, 0)], []byte(checksumBefore))
+	ours := digits >= 0 && bytes.HasSuffix(data, []byte(checksumAfter)) && bytes.HasSuffix(data[:digits], []byte(checksumBefore))
 	if head.Type != manifestType && !ours {
 		return manifest{}, fmt.Errorf("%w: %s does not say that it is one", ErrNotBundle, manifestName)
 	}

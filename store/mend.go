@@ -217,13 +217,13 @@ func (o *owner) restoreKeys(t *txn, damaged damagedEntries) error {
 func (o *owner) restoreProblems(t *txn, damaged damagedEntries) error {
 	for _, key := range damaged[bucketProblems] {
 		kind, id, _ := strings.Cut(string(key), "\x00")
+		if checkProblem(kind, id) != nil {
+			continue // it was none
+		}
 		p := Problem{Class: Failed, Kind: kind, ID: id, Reason: "its record was damaged in the bundle; it is tried again", At: o.now().UTC()}
 		if kind == "sequence" || kind == "image" { // an image's id begins with its sequence's
 			number, _, _ := strings.Cut(id, "/")
 			p.SequenceID, _ = strconv.ParseInt(number, 10, 64) // 0: none is known
-		}
-		if checkProblem(kind, id) != nil {
-			continue // it was none
 		}
 		if err := t.putJSON(bucketProblems, key, p); err != nil {
 			return err
