@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -349,40 +348,6 @@ func (s *stage) until(condition func() bool) {
 	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			s.t.Fatal("waited in vain")
-		}
-	}
-}
-
-// memory is a process's own: anonymous and resident, in bytes. A mapped index is not in it: that is the kernel's to give
-// and take.
-type memory struct {
-	most   int64
-	steady int64 // nine looks in ten saw less: without the moments in which the collector lags behind a busy machine
-}
-
-// watchMemory looks at a process's memory every 25 ms until stop is closed.
-func watchMemory(pid int, stop <-chan struct{}) memory {
-	ticker := time.NewTicker(25 * time.Millisecond)
-	defer ticker.Stop()
-	var seen []int64
-	for {
-		if data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status"); err == nil {
-			for line := range strings.Lines(string(data)) {
-				if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
-					if kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64); err == nil {
-						seen = append(seen, kib<<10)
-					}
-				}
-			}
-		}
-		select {
-		case <-stop:
-			if len(seen) == 0 {
-				return memory{}
-			}
-			slices.Sort(seen)
-			return memory{most: seen[len(seen)-1], steady: seen[(len(seen)-1)*9/10]}
-		case <-ticker.C:
 		}
 	}
 }
