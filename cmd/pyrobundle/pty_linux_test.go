@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -318,6 +319,10 @@ func TestTerminalKeepsLogLinesAboveTheBar(t *testing.T) {
 // A session that is lost interrupts a run like Ctrl-C; under nohup, which ignores the signal, it goes on.
 func TestHangUpInterruptsUnlessItIsIgnored(t *testing.T) {
 	t.Parallel()
+	// The program inherits what these tests ignore, which is SIGHUP when they run under nohup themselves. What is caught is not ignored.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(caught) })
 	for name, test := range map[string]struct {
 		program []string
 		code    int
