@@ -10,12 +10,12 @@
 //	kill_test.go           SIGKILL at any instant; kill_work_test.go while annotations are replaced
 //	signal_unix_test.go    SIGINT and SIGTERM; signal_commands_unix_test.go of the other commands
 //	repair_test.go         fetch --repair
-//	hostile_unix_test.go   hostile servers and bundles
+//	hostile_unix_test.go   hostile servers; hostile_hosts_unix_test.go that send us elsewhere; hostile_bundles_unix_test.go bundles
 //	secrets_test.go        canaries for every secret
 //	disk_linux_test.go     full, read-only and forbidden disks
-//	scale_test.go          memory and time by the number of sequences (at length: make scale)
+//	scale_test.go          memory and time by the number of sequences (at length: make scale); memory_test.go how memory is looked at
 //	goroutines_test.go     nothing outlives a run
-//	stage_test.go          what they share: the program, the platform, the target
+//	stage_test.go          what they share: the platform, the target; process_test.go the program; outcome_test.go what must have come of it
 //
 // A normal test run does each of them a few times; with PYROBUNDLE_TORTURE=1 (make torture) they run hundreds of times.
 package torture
