@@ -37,6 +37,8 @@ const (
 var (
 	errIdle = errors.New("no bytes for 30s in the middle of the answer")
 	errPace = errors.New("the answer trickles at less than 128 bytes per second")
+	// errSwitched: net/http hands over the connection then, whose reads no deadline, cancelled context or signal would end.
+	errSwitched = errors.New("the server switches to another protocol, which nobody has asked for")
 )
 
 // NewTransport has deadlines on connect, headers and idle bodies, none on total size; its idle connections close before
@@ -122,6 +124,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		cancel(nil)
 		return nil, err
+	}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		_ = resp.Body.Close()
+		cancel(nil)
+		return nil, errSwitched
 	}
 	resp.Body = &patientBody{body: resp.Body, ctx: ctx, cancel: cancel}
 	return resp, nil

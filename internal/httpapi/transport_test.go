@@ -64,6 +64,35 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
+// TestNobodyWaitsForAnotherProtocol: a server that switches to one, unasked, has the connection for itself: neither a deadline nor
+// Ctrl-C would end a read of what it never sends.
+func TestNobodyWaitsForAnotherProtocol(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, tr := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: canary\r\n\r\n")
+			time.AfterFunc(time.Hour, func() { _ = conn.Close() })
+		}))
+		c := New(Config{BaseURL: base, Transport: tr})
+		start := time.Now()
+		for method, attempts := range map[string]int{"POST": 1, "GET": 6} {
+			err := c.JSON(t.Context(), Request{Method: method, Path: "/x"}, nil)
+			var e *Error
+			if !errors.Is(err, errSwitched) || !errors.As(err, &e) || e.Attempts != attempts || e.Ambiguous != (method == "POST") {
+				t.Errorf("%s: got %v", method, err)
+			}
+		}
+		if took := time.Since(start); took > time.Minute || n.dialled() != 7 {
+			t.Errorf("%d connections in %v", n.dialled(), took)
+		}
+		time.Sleep(2 * time.Hour) // until the server has hung up
+	})
+}
+
 // TestSlowBodyIsNoFailure: there is no deadline on the whole.
 func TestSlowBodyIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
