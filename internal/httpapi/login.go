@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
-	"slices"
 	"sync"
 )
 
@@ -14,11 +12,11 @@ import (
 type session struct {
 	mu         sync.Mutex
 	token      string
-	given      []string         // the token and those before it, newest first: late answers may still repeat them
-	secrets    []*regexp.Regexp // spellings of these and of the passwords
-	generation int              // of the token; 0: none yet
-	accepted   bool             // the API has answered a request with this token: a later refusal means that it expired
-	refused    error            // login refused, or a fresh token: no further attempt is made, lest an account be locked
+	given      []string // the token and those before it, newest first: late answers may still repeat them
+	secrets    []secret // spellings of these and of the passwords
+	generation int      // of the token; 0: none yet
+	accepted   bool     // the API has answered a request with this token: a later refusal means that it expired
+	refused    error    // login refused, or a fresh token: no further attempt is made, lest an account be locked
 	login      *loginCall
 }
 
@@ -80,7 +78,7 @@ func (c *Client) logIn(ctx context.Context, call *loginCall) {
 		if err == nil {
 			s.token, s.generation, s.accepted = token, s.generation+1, false
 			s.given = append([]string{token}, s.given[:min(len(s.given), maxGiven-1)]...)
-			s.secrets = spellings(slices.Concat(c.passwords, s.given))
+			s.secrets = spellings(c.passwords, s.given...)
 		}
 		if errors.Is(err, ErrUnauthorized) {
 			s.refused = err
@@ -169,7 +167,7 @@ func (c *Client) mayLogInAgain(relogins, generation int, err error) error {
 const maxGiven = 2 * maxRelogins
 
 // secrets are what every text is searched for.
-func (c *Client) secrets() []*regexp.Regexp {
+func (c *Client) secrets() []secret {
 	c.session.mu.Lock()
 	defer c.session.mu.Unlock()
 	return c.session.secrets

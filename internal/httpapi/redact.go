@@ -40,9 +40,9 @@ var (
 )
 
 // scrub masks whatever looks like a secret, and the secrets known.
-func scrub(text string, known []*regexp.Regexp) string {
+func scrub(text string, known []secret) string {
 	for _, secret := range known {
-		text = secret.ReplaceAllLiteralString(text, masked)
+		text = secret.mask(text)
 	}
 	text = urlPattern.ReplaceAllStringFunc(text, Redact)
 	text = jwtPattern.ReplaceAllString(text, masked)
@@ -94,34 +94,66 @@ func quoted(text, opening string) int {
 	return len(text)
 }
 
+// secret is a text that is shown nowhere.
+type secret struct {
+	text    string
+	pattern *regexp.Regexp // of its spellings; nil: there is one, or no other is looked for
+}
+
+func (s secret) mask(text string) string {
+	if s.pattern == nil {
+		return strings.ReplaceAll(text, s.text, masked)
+	}
+	return s.pattern.ReplaceAllLiteralString(text, masked)
+}
+
 // spellings are the secrets, however a server, a form, a document or a message that quotes one spells them. Those that hold
 // others come first.
-func spellings(secrets []string) []*regexp.Regexp {
-	const shortest = 4 // bytes; shorter ones would mask half of any sentence
-	byLength := slices.DeleteFunc(slices.Clone(secrets), func(secret string) bool { return len(secret) < shortest })
+//
+// To search for a pattern takes as long as it and the text are, multiplied. Passwords are the user's; of tokens, which a server
+// makes as it likes, only those are looked for in more than one spelling that somebody may really give.
+func spellings(passwords []string, tokens ...string) []secret {
+	const (
+		shortest = 4       // bytes; shorter ones would mask half of any sentence
+		password = 2 << 10 // bytes; none is longer
+		token    = 128     // bytes; 96 random ones in base64. A JWT has one spelling.
+		escaped  = 8       // characters; so many of those random ones are + or /
+	)
+	byLength := slices.DeleteFunc(slices.Concat(passwords, tokens), func(text string) bool { return len(text) < shortest })
 	slices.SortFunc(byLength, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	byLength = slices.Compact(byLength)
-	all := make([]*regexp.Regexp, len(byLength))
-	for i, secret := range byLength {
-		all[i] = regexp.MustCompile(spelling(secret))
+	all := make([]secret, len(byLength))
+	for i, text := range byLength {
+		all[i] = secret{text: text}
+		n := 0
+		for _, r := range text {
+			if !neverEscaped(r) {
+				n++
+			}
+		}
+		cheap := n <= escaped && len(text) <= token
+		if n > 0 && (cheap || len(text) <= password && slices.Contains(passwords, text)) {
+			all[i].pattern = regexp.MustCompile(spelling(text))
+		}
 	}
 	return all
+}
+
+// neverEscaped are the characters that have one spelling.
+func neverEscaped(r rune) bool {
+	return r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-._~", r))
 }
 
 // spelling is a pattern in which each character may be spelled in a way of its own: as it is, with backslashes before it, or
 // as the escapes of a URL, JSON, Python, Go or HTML have it, once or again and again.
 func spelling(secret string) string {
-	const longest = 2 << 10 // bytes; no password is longer, and a hostile token would cost memory
-	if len(secret) > longest {
-		return regexp.QuoteMeta(string([]rune(secret))) // a byte that is no UTF-8 would be no pattern
-	}
 	var b strings.Builder
 	for i := 0; i < len(secret); {
 		r, width := utf8.DecodeRuneInString(secret[i:])
 		bytes := secret[i : i+width]
 		i += width
-		if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-._~", r)) {
-			b.WriteString(regexp.QuoteMeta(string(r))) // nobody escapes these
+		if neverEscaped(r) {
+			b.WriteString(regexp.QuoteMeta(string(r)))
 			continue
 		}
 		b.WriteString(`(?i:` + backslash + `*(?:` + strings.Join(escapes(r, bytes), `|`) + `))`)
@@ -215,14 +247,16 @@ func unprintable(r rune) bool {
 // Line makes a text that a server has written fit for a message: one line without secrets, of 200 characters at most. It cuts
 // what it has masked: of half a secret nobody would know that it is one.
 func (c *Client) Line(text string) string {
-	const most = 64 << 10 // bytes that are searched; what begins in the part that is shown ends before that
-	return oneLine(scrub(text[:min(len(text), most)], c.secrets()))
+	return oneLine(scrub(text[:min(len(text), maxSearched)], c.secrets()))
 }
+
+// maxSearched is how many bytes of a text are searched for secrets: what begins in the part that is shown ends before that.
+const maxSearched = 64 << 10
 
 // Mask returns a text with the client's passwords and tokens masked, in whatever spelling, and otherwise as it is.
 func (c *Client) Mask(text string) string {
 	for _, secret := range c.secrets() {
-		text = secret.ReplaceAllLiteralString(text, masked)
+		text = secret.mask(text)
 	}
 	return text
 }

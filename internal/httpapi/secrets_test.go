@@ -187,6 +187,32 @@ func TestReplacedTokenIsStillMasked(t *testing.T) {
 	})
 }
 
+// TestTokensCostNoTimeToMask: a server makes its tokens as it likes, and the texts that are searched for them. One of two thousand
+// ampersands took minutes, for each error and beyond Ctrl-C.
+func TestTokensCostNoTimeToMask(t *testing.T) {
+	for _, piece := range []string{"&", "+", "a", `\`, `"<`, "%25"} {
+		t.Run(piece, func(t *testing.T) {
+			start := time.Now()
+			c := New(Config{BaseURL: base})
+			for n := range maxGiven {
+				c.login = func(context.Context, *Client) (string, error) {
+					return strings.Repeat(piece, 2000/len(piece)) + fmt.Sprint(n), nil
+				}
+				c.logIn(t.Context(), &loginCall{done: make(chan struct{})})
+			}
+			if shown := c.Line("you sent " + c.session.given[3] + "."); shown != "you sent ***." {
+				t.Errorf("got %s", shown)
+			}
+			if len(c.Line(strings.Repeat(piece, 60_000))) < maxLine {
+				t.Error("too little is shown")
+			}
+			if took := time.Since(start); took > 10*time.Second { // on a busy machine; some milliseconds on another
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
 // TestSecretsWhereServersPutThem: into paths, hosts, redirects. None is in an error or the log.
 func TestSecretsWhereServersPutThem(t *testing.T) {
 	const canary, token = "canary horse", "opaqueCANARY0123"
