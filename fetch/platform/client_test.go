@@ -461,6 +461,10 @@ func TestWhatIsNoListIsNoEmptyListing(t *testing.T) {
 			t.Errorf("%.20s: taken for a listing of %d rows", text, page.Sent)
 		}
 	}
+	client := dial(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }) // as some filters do
+	if page, err := client.Sequences(t.Context(), SequencesQuery{Day: "2024-01-01", Limit: 10}); err == nil {
+		t.Errorf("204: taken for a listing of %d rows", page.Sent)
+	}
 }
 
 // TestImageAddressesOfOtherSchemesAreRefused: they are no paths of the API either, whose 404 would prove the image gone.

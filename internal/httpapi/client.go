@@ -80,8 +80,8 @@ func New(cfg Config) *Client {
 	return c
 }
 
-// JSON does the request and decodes a 2xx answer into out (nil: ignored). An answer that is HTML or broken JSON counts as
-// a failure to be tried again (pitfall E2), one of another shape than out as a final one. out is untouched on 204.
+// JSON does the request and decodes a 2xx answer into out (nil: ignored). An answer that is HTML, broken JSON or empty where
+// there is an out counts as a failure to be tried again (pitfall E2), one of another shape than out as a final one.
 func (c *Client) JSON(ctx context.Context, r Request, out any) error {
 	res, err := c.do(ctx, r, acceptDocument, func(res outcome) error { return decode(res, out) })
 	if err == nil && r.Header != nil {
@@ -121,6 +121,8 @@ const acceptDocument = "application/json"
 var (
 	errHTML = errors.New("an HTML page instead of the answer; something between may be answering for the server")
 	errJSON = errors.New("broken JSON")
+	// errEmpty: a 204, too, which filters give for what they hide. A listing of it would have no row.
+	errEmpty = errors.New("an empty answer")
 )
 
 // finalError is a failure, or a 2xx answer, that another attempt would meet again.
@@ -137,8 +139,10 @@ func notHTML(res outcome) error {
 
 func decode(res outcome, out any) error {
 	switch {
-	case len(res.body) == 0 && (out == nil || res.status == http.StatusNoContent):
+	case len(res.body) == 0 && out == nil:
 		return nil
+	case len(res.body) == 0:
+		return errEmpty
 	case looksLikeHTML(res.body):
 		return errHTML
 	case out == nil:

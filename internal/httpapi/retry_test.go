@@ -57,7 +57,8 @@ func TestWhatIsRepeated(t *testing.T) {
 		{"E2 broken JSON with 200", text(200, `{"a": [1, 2`), 6, 1, true, 200, "GET /x: unusable answer after 6 attempts: broken JSON"},
 		{"truncated", short, 6, 1, true, 200, "GET /x: unusable answer after 6 attempts: unexpected EOF"},
 		{"other shape", text(200, `{"a": 1}`), 1, 1, true, 200, "GET /x: unusable answer: JSON of another shape than expected: json: cannot unmarshal object into Go value of type []int"},
-		{"empty", text(200, ``), 6, 1, true, 200, "GET /x: unusable answer after 6 attempts: broken JSON"},
+		{"empty", text(200, ``), 6, 1, true, 200, "GET /x: unusable answer after 6 attempts: an empty answer"},
+		{"empty by its status", text(204, ``), 6, 1, true, 204, "GET /x: unusable answer after 6 attempts: an empty answer"},
 		{"hang-up", hangUp, 6, 1, true, 0, "GET /x: no answer after 6 attempts: EOF"},
 	} {
 		for _, method := range []string{"GET", "POST", "idempotent POST"} {
