@@ -110,6 +110,36 @@ func TestLogIsToldOfAnOutageOnce(t *testing.T) {
 	}
 }
 
+// TestLogIsToldThatAHostIsBackByTheSecondLook, too: where all that is asked for fails, nobody else hears it answer.
+func TestLogIsToldThatAHostIsBackByTheSecondLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, tr := newNetwork(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/list" {
+				text(200, "[]")(w, r)
+			} else {
+				text(500, "")(w, r)
+			}
+		}))
+		var log records
+		c := New(Config{Name: "platform", BaseURL: base, Transport: tr, Log: slog.New(&log)})
+		if err := c.JSON(t.Context(), Request{Path: "/list"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		tr.CloseIdleConnections()
+		n.setDown(syscall.ENETUNREACH)
+		time.AfterFunc(time.Minute, func() { n.setDown(nil) })
+		for range uselessToOpen {
+			if err := c.JSON(t.Context(), Request{Path: "/x"}, nil); Status(err) != 500 {
+				t.Fatal(err)
+			}
+		}
+		const down, up = "WARN platform at http://api.test does not answer; trying on", "INFO platform at http://api.test answers again"
+		if got := log.list(); !slices.Equal(got, []string{down, up}) {
+			t.Errorf("the log says %q", got)
+		}
+	})
+}
+
 // records are what is logged for everybody to see.
 type records struct {
 	mu    sync.Mutex

@@ -226,9 +226,7 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		out := c.ask(ctx, asked, token, attempts, check)
 		switch worth := out.worth(t.absolute); {
 		case worth == useful:
-			if silent, tell := host.success(asked.answered(out)); tell {
-				c.log.InfoContext(ctx, c.Line(host.who+" answers again"), "after", silent.Round(time.Second))
-			}
+			c.heard(ctx, host, asked.answered(out))
 		case worth == useless && out.answered:
 			host.spoke()
 		case worth == silent && ctx.Err() == nil:
@@ -268,6 +266,13 @@ func (c *Client) do(ctx context.Context, r Request, accept string, check func(ou
 		if err := sleep(ctx, wait, opened); err != nil {
 			return outcome{}, c.failure(r, t, outcome{err: err, unsent: true}, attempts)
 		}
+	}
+}
+
+// heard notes a useful answer of host, and to what if that can be asked again.
+func (c *Client) heard(ctx context.Context, host *circuit, to question) {
+	if silent, tell := host.success(to); tell {
+		c.log.InfoContext(ctx, c.Line(host.who+" answers again"), "after", silent.Round(time.Second))
 	}
 }
 

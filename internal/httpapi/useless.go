@@ -217,7 +217,7 @@ func (c *Client) looksUseful(ctx context.Context, host *circuit, q question) boo
 		})
 		c.Recycle(out.body)
 		if out.worth(q.target.absolute) == useful {
-			host.success(question{})
+			c.heard(ctx, host, question{})
 			return true
 		}
 	}
