@@ -305,7 +305,9 @@ func TestADeadServerEndsTheRunInBoundedTimeWithOneMessage(t *testing.T) {
 				reasons[reason] = true
 			}
 		}
-		if len(reasons) > 2 { // two requests give up, each for all that waits for it, before the third finds that it is not they
+		// Two requests give up, each for all that waits for it, before the third finds that it is not they; and those whose jitter
+		// chose short waits only, so that they gave up before the silence meant anything.
+		if len(reasons) > 4 {
 			t.Errorf("%d requests failed on their own\n%s", len(reasons), e)
 		}
 	}
