@@ -50,7 +50,7 @@ func (r *run) annotate(t there, plan *detectionPlan, out *outcome) (ours bool, e
 			return !worked && verdict.leavesOurs(seen), out.annotated(verdict, seen, doc)
 		}
 		if !fresh && (seen != nil && verdict.writes() || len(plan.removable) > 0) {
-			if seen, current, err = r.reread(t.ID); err != nil {
+			if seen, current, err = r.reread(t); err != nil {
 				out.annotation = annotationNone
 				return false, err
 			}
@@ -83,7 +83,7 @@ func (r *run) annotate(t there, plan *detectionPlan, out *outcome) (ours bool, e
 				return false, err
 			}
 		}
-		if seen, current, err = r.reread(t.ID); err != nil {
+		if seen, current, err = r.reread(t); err != nil {
 			out.annotation = annotationNone
 			return false, err
 		}
@@ -100,8 +100,8 @@ func framesOfRows(rows []annotation.Detection) []annotate.Frame {
 }
 
 // reread reads the annotation of a sequence of the target anew.
-func (r *run) reread(id int64) (*note, *annotation.SequenceAnnotation, error) {
-	current, err := r.dst.AnnotationOf(r.ctx, id)
+func (r *run) reread(t there) (*note, *annotation.SequenceAnnotation, error) {
+	current, err := r.annotationOf(t.ID, t.turn)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read its annotation: %w", err)
 	}

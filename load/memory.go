@@ -22,7 +22,7 @@ const (
 	maxFrame = 256 << 10 // boxes of one frame, as text; the API takes 1 MiB of a field, in which a box is four times as long
 
 	// maxRowBytes bounds the target's rows of one sequence: 200,000 short ones, as many as a list may have. Of those from
-	// largeRows on, the rows of a day and more, only one sequence's are held at a time.
+	// largeRows on, the rows of a day and more, only one sequence's are held at a time. The same goes for its annotation.
 	maxRowBytes = 32 << 20
 	largeRows   = 1 << 20
 
@@ -82,27 +82,46 @@ func short(text string) string {
 	return strings.ToValidUTF8(text[:longest], "") + "…"
 }
 
-// rowsOf reads the target's detections of a sequence. Where they are many, it waits for its turn.
+// rowsOf reads the target's detections of a sequence. Where they are many, it waits for its turn; it holds none meanwhile, not
+// even a page of them, and reads them anew.
 func (r *run) rowsOf(sequence int64, turn *httpapi.Turn) ([]annotation.Detection, error) {
-	var (
-		rows []annotation.Detection
-		held int64
-	)
+	rows, ours, err := r.readRows(sequence, turn)
+	if err == nil && !ours {
+		if err = turn.Begin(r.ctx); err == nil {
+			rows, _, err = r.readRows(sequence, turn)
+		}
+	}
+	return rows, err
+}
+
+// readRows is rowsOf as far as it goes without waiting; ours is false, and there are no rows, where others have the turn.
+func (r *run) readRows(sequence int64, turn *httpapi.Turn) (rows []annotation.Detection, ours bool, err error) {
+	var held int64
 	for row, err := range r.dst.Detections(r.ctx, sequence) {
 		if err != nil {
-			return nil, err
+			return nil, true, err
 		}
 		if held += bytesOfRow(row); held > maxRowBytes {
-			return nil, fmt.Errorf("the target's rows of it take more than %d MiB; a sequence of cameras has a hundredth of that", maxRowBytes>>20)
+			return nil, true, fmt.Errorf("the target's rows of it take more than %d MiB; a sequence of cameras has a hundredth of that", maxRowBytes>>20)
 		}
-		if held > largeRows {
-			if err := turn.Begin(r.ctx); err != nil {
-				return nil, err
-			}
+		if held > largeRows && !turn.Try() {
+			return nil, false, nil
 		}
 		rows = append(rows, row)
 	}
-	return rows, nil
+	return rows, true, nil
+}
+
+// annotationOf reads the annotation of a sequence. Where it is large, it waits for its turn as rowsOf does.
+func (r *run) annotationOf(sequence int64, turn *httpapi.Turn) (*annotation.SequenceAnnotation, error) {
+	current, err := r.dst.AnnotationOf(r.ctx, sequence)
+	if err != nil || current == nil || len(current.Verbatim) <= largeRows || turn.Try() {
+		return current, err
+	}
+	if err := turn.Begin(r.ctx); err != nil {
+		return nil, err
+	}
+	return r.dst.AnnotationOf(r.ctx, sequence)
 }
 
 // bytesOfRow is what a row of the target takes in memory.

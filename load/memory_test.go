@@ -116,14 +116,80 @@ func TestManyRowsAreHeldOfOneSequenceAtATime(t *testing.T) {
 	})
 }
 
+// TestWhoWaitsToHoldManyRowsHoldsNone: the pages that sixteen sequences wait with may be as large as answers may be.
+func TestWhoWaitsToHoldManyRowsHoldsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		target := &some{rows: 3, rowsWithoutEnd: rowsWithoutEnd{row: strings.Repeat("x", 1<<20)}}
+		r := &run{ctx: t.Context(), dst: target, large: make(chan struct{}, 1)}
+		first, second := httpapi.TurnOf(r.large), httpapi.TurnOf(r.large)
+		if _, err := r.rowsOf(1, first); err != nil {
+			t.Fatal(err)
+		}
+		var rows []annotation.Detection
+		var err error
+		go func() { rows, err = r.rowsOf(2, second) }()
+		synctest.Wait()
+		if target.open != 0 || second.Mine() {
+			t.Errorf("%d lists are being read while it waits; its turn: %v", target.open, second.Mine())
+		}
+		first.End()
+		synctest.Wait()
+		if err != nil || len(rows) != 3 || rows[0].ID != 1 || !second.Mine() {
+			t.Errorf("%d rows, %v; its turn: %v", len(rows), err, second.Mine())
+		}
+	})
+}
+
+// TestALargeAnnotationIsHeldOfOneSequenceAtATime: like its rows, and by the same turn.
+func TestALargeAnnotationIsHeldOfOneSequenceAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		large := &annotations{verbatim: make([]byte, largeRows+1)}
+		r := &run{ctx: t.Context(), dst: large, large: make(chan struct{}, 1)}
+		first, second := httpapi.TurnOf(r.large), httpapi.TurnOf(r.large)
+		if got, err := r.annotationOf(1, first); err != nil || got == nil || large.asked != 1 {
+			t.Fatalf("%v, %v, asked %d times", got, err, large.asked)
+		}
+		small := &run{ctx: t.Context(), dst: &annotations{verbatim: make([]byte, largeRows)}, large: r.large}
+		if got, err := small.annotationOf(3, httpapi.TurnOf(r.large)); err != nil || got == nil {
+			t.Errorf("a small one: %v, %v", got, err)
+		}
+		var got *annotation.SequenceAnnotation
+		go func() { got, _ = r.annotationOf(2, second) }()
+		synctest.Wait()
+		if got != nil || second.Mine() {
+			t.Error("two are held at once")
+		}
+		first.End()
+		synctest.Wait()
+		if got == nil || !second.Mine() || large.asked != 3 { // what it had was let go of, and is read anew
+			t.Errorf("annotation %v, its turn %v, asked %d times", got, second.Mine(), large.asked)
+		}
+	})
+}
+
+// annotations is a target of which each sequence has the same annotation.
+type annotations struct {
+	Target
+	verbatim []byte
+	asked    int
+}
+
+func (a *annotations) AnnotationOf(_ context.Context, sequence int64) (*annotation.SequenceAnnotation, error) {
+	a.asked++
+	return &annotation.SequenceAnnotation{ID: 1, SequenceID: sequence, Verbatim: a.verbatim}, nil
+}
+
 // some is a target of which a sequence has some rows.
 type some struct {
 	rowsWithoutEnd
 	rows int
+	open int // lists that are being read
 }
 
 func (s *some) Detections(ctx context.Context, sequence int64) iter.Seq2[annotation.Detection, error] {
 	return func(yield func(annotation.Detection, error) bool) {
+		s.open++
+		defer func() { s.open-- }()
 		left := s.rows
 		for row, err := range s.rowsWithoutEnd.Detections(ctx, sequence) {
 			if left == 0 || !yield(row, err) {

@@ -126,7 +126,9 @@ func (r *run) lookAmong(want annotation.NewSequence, filter annotation.SequenceF
 	if seen.sequence == nil {
 		return nil, nil //nolint:nilnil // not there is an answer
 	}
-	note, _, err := r.reread(seen.sequence.ID) // lists with annotations are long to make
+	turn := httpapi.TurnOf(r.large)
+	defer turn.End()
+	note, _, err := r.reread(there{known: *seen.sequence, turn: turn}) // lists with annotations are long to make
 	if err != nil {
 		return nil, err
 	}

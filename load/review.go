@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 
 	"pyrobundle/annotate"
@@ -86,11 +87,20 @@ func workedOn(a annotation.SequenceAnnotation, redact func(string) string) strin
 type digest [sha256.Size]byte
 
 // digestOf is equal for documents that mean the same: null lists and empty ones do, because a document is encoded with
-// empty ones.
+// empty ones. It is that of the document's JSON, of which it holds a track at a time: the API says how many there are.
 func digestOf(doc annotate.Document) digest {
-	encoded, err := json.Marshal(doc)
-	if err != nil { // a coordinate that is no number, which JSON cannot have brought
-		return digest{}
+	hash := sha256.New()
+	_, _ = io.WriteString(hash, `{"sequences_bbox":[`) // a hash takes everything
+	for i, track := range doc.Tracks {
+		encoded, err := json.Marshal(track)
+		if err != nil { // a coordinate that is no number, which JSON cannot have brought
+			return digest{}
+		}
+		if i > 0 {
+			_, _ = io.WriteString(hash, ",")
+		}
+		_, _ = hash.Write(encoded)
 	}
-	return sha256.Sum256(encoded)
+	_, _ = io.WriteString(hash, "]}")
+	return digest(hash.Sum(nil))
 }

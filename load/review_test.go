@@ -1,6 +1,8 @@
 package load
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"testing"
 
 	"pyrobundle/annotate"
@@ -142,5 +144,22 @@ func TestDigestOfTreatsNullListsAsEmptyOnes(t *testing.T) {
 	}
 	if digestOf(null) == digestOf(annotate.Document{}) {
 		t.Error("a document without tracks equals one with")
+	}
+}
+
+// TestDigestIsThatOfTheDocumentsJSON: undo files hold digests, which any later version has to come to as well.
+func TestDigestIsThatOfTheDocumentsJSON(t *testing.T) {
+	chosen := "<wildfire>"
+	for name, doc := range map[string]annotate.Document{
+		"no tracks": {}, "one": oneTrack,
+		"several": {Tracks: []annotate.Track{oneTrack.Tracks[0], {SmokeType: &chosen, FalsePositiveTypes: []string{"sky"}}, trackOf()}},
+	} {
+		encoded, err := json.Marshal(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := digestOf(doc); got != sha256.Sum256(encoded) {
+			t.Errorf("%s: digest %x is not that of %s", name, got, encoded)
+		}
 	}
 }

@@ -39,6 +39,9 @@ type Contributor struct {
 
 // UnmarshalJSON reads the fields and keeps the object verbatim beside them.
 func (a *SequenceAnnotation) UnmarshalJSON(data []byte) error {
+	if err := hollow(data); err != nil {
+		return err
+	}
 	type fields SequenceAnnotation // without this method
 	var read fields
 	if err := json.Unmarshal(data, &read); err != nil {

@@ -29,6 +29,15 @@ type Detection struct {
 	OthersBBoxes    *annotate.Predictions `json:"others_bboxes"`
 }
 
+// UnmarshalJSON reads the fields.
+func (d *Detection) UnmarshalJSON(data []byte) error {
+	if err := hollow(data); err != nil {
+		return err
+	}
+	type fields Detection // without this method
+	return json.Unmarshal(data, (*fields)(d))
+}
+
 // Detections lists a sequence's detections, the oldest row first. It holds a page of them at a time.
 func (c *Client) Detections(ctx context.Context, sequenceID int64) iter.Seq2[Detection, error] {
 	query := url.Values{
