@@ -70,13 +70,15 @@ const maxReadings = 10
 //
 // The API orders rows by a time alone. So rows of one time may change places between two pages, one that is committed late
 // may appear on a page that was read, and one that is deleted moves others there. Where fewer rows have come than the list
-// has, it is read again from the start; a list that is not whole after that is an error, because a row that did not
+// has, it is read again from the start, until all have come that it ever had, or one reading brings all that it has by then:
+// those that somebody deletes unseen never come. A list that is not whole after that is an error, because a row that did not
 // come must not be taken for one that is not there.
 func pages[T any](ctx context.Context, c *Client, path string, query url.Values, smallest int, id func(T) int64) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		seen := make(map[int64]bool)
-		total := 0
-		for range maxReadings {
+		last := make(map[int64]int) // id → the reading in which it came last
+		most, came, total := 0, 0, 0
+		for number := range maxReadings {
+			came, total = 0, 0
 			for got, err := range reading(ctx, c, path, query, smallest, id) {
 				if err != nil {
 					var none T
@@ -85,22 +87,24 @@ func pages[T any](ctx context.Context, c *Client, path string, query url.Values,
 				}
 				total = max(total, got.Total)
 				for _, item := range got.Items {
-					if seen[id(item)] {
+					before, seen := last[id(item)]
+					if seen && before == number {
 						continue
 					}
-					seen[id(item)] = true
-					if !yield(item, nil) {
+					last[id(item)] = number
+					came++
+					if !seen && !yield(item, nil) {
 						return
 					}
 				}
 			}
-			if len(seen) >= total {
+			if most = max(most, total); came >= total || len(last) >= most {
 				return
 			}
 		}
 		var none T
 		yield(none, fmt.Errorf("GET %s: the list has %s rows, of which %d came; try again when nobody writes to it",
-			path, c.Redact(strconv.Itoa(total)), len(seen)))
+			path, c.Redact(strconv.Itoa(most)), len(last)))
 	}
 }
 

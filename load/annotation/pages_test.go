@@ -136,6 +136,22 @@ func TestAListThatKeepsRowsBackIsReadAgain(t *testing.T) {
 			}
 			return numbers(2, 150)
 		}, 150},
+		"one goes before it comes": {func(request int) []int { // of the next page: nobody has seen it
+			if request == 1 {
+				return numbers(1, 150)
+			}
+			return numbers(1, 149)
+		}, 149},
+		"one goes unseen, and moves another": {func(request int) []int {
+			switch request {
+			case 1:
+				return numbers(1, 250)
+			case 2:
+				return append(numbers(1, 99), numbers(101, 250)...)
+			default: // 101 has moved to the page that was read, and the next goes before it comes
+				return append(numbers(1, 99), numbers(101, 249)...)
+			}
+		}, 249},
 	} {
 		t.Run(name, func(t *testing.T) {
 			request := 0
@@ -146,7 +162,7 @@ func TestAListThatKeepsRowsBackIsReadAgain(t *testing.T) {
 				for _, id := range rows[min((number-1)*size, len(rows)):min(number*size, len(rows))] {
 					items = append(items, fmt.Sprintf(`{"id":%d}`, id))
 				}
-				return fmt.Sprintf(`{"items":[%s],"total":%d,"pages":2}`, strings.Join(items, ","), len(rows))
+				return fmt.Sprintf(`{"items":[%s],"total":%d,"pages":%d}`, strings.Join(items, ","), len(rows), (len(rows)+size-1)/size)
 			})
 			ids := map[int64]bool{}
 			for s, err := range client.Sequences(t.Context(), SequenceFilter{}) {
