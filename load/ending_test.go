@@ -135,7 +135,7 @@ func TestCancelledRunStopsAtOnceAndTheNextCompletes(t *testing.T) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("error = %v, want context.Canceled", err)
 		}
-		if took := time.Since(started); took > 5*time.Second { // generous: the machine may be busy; the server hangs for good
+		if took := time.Since(started); took > 30*time.Second { // the machine may be busy; the server hangs for good
 			t.Errorf("it took %s", took)
 		}
 		consistent(t, result)
@@ -146,8 +146,8 @@ func TestCancelledRunStopsAtOnceAndTheNextCompletes(t *testing.T) {
 			t.Errorf("the progress counts %d uploads, %d were made", n, result.Detections.Created)
 		}
 		w.client.Close()
-		for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines+4 && time.Now().Before(deadline); {
-			runtime.Gosched()
+		for deadline := time.Now().Add(30 * time.Second); runtime.NumGoroutine() > goroutines+4 && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond) // the server's connections end by themselves
 		}
 		if n := runtime.NumGoroutine(); n > goroutines+4 { // the server's own
 			t.Errorf("%d goroutines, %d before", n, goroutines)
