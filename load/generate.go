@@ -34,7 +34,7 @@ func (r *run) annotate(t there, plan *detectionPlan, out *outcome) (ours bool, e
 	)
 	for attempt := 1; ; attempt++ {
 		if t.IsManual {
-			seen.byHand()
+			seen = seen.byHand()
 		}
 		worked = worked || seen.byPerson()
 		verdict := decide(doc, seen, len(plan.duplicates) > 0, r.cfg)

@@ -38,11 +38,15 @@ func noteOf(a *annotation.SequenceAnnotation, redact func(string) string) *note 
 // overwritten: restore needs the rows that it refers to, and with a row the API removes what was annotated on it.
 func (n *note) byPerson() bool { return n != nil && n.worked != "" }
 
-// byHand marks the annotation of a sequence that somebody added in the annotation tool: its boxes are that person's.
-func (n *note) byHand() {
-	if n != nil && n.worked == "" {
-		n.worked, n.lasting = "it was added by hand", true
+// byHand is the note of an annotation whose sequence somebody added in the annotation tool: its boxes are that person's. n
+// stays as it is: those of a list are not one sequence's alone.
+func (n *note) byHand() *note {
+	if n == nil || n.worked != "" {
+		return n
 	}
+	marked := *n
+	marked.worked, marked.lasting = "it was added by hand", true
+	return &marked
 }
 
 // says reports whether the annotation is what a run would write for doc.

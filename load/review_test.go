@@ -163,3 +163,21 @@ func TestDigestIsThatOfTheDocumentsJSON(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatTheListShowedStaysAsItWas: the next days of a bundle are looked up while sequences of this one are still loaded, and
+// read, and count, what the list showed of them.
+func TestWhatTheListShowedStaysAsItWas(t *testing.T) {
+	cfg, err := Config{DryRun: true, Thresholds: annotate.Thresholds{MinClusterSize: 1}}.checked()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := &note{id: 1, ready: true}
+	byHand := there{known: known{Sequence: annotation.Sequence{ID: 7, IsManual: true}, note: listed}}
+	var out outcome
+	if _, err := (&run{ctx: t.Context(), cfg: cfg}).annotate(byHand, &detectionPlan{}, &out); err != nil || out.annotation != annotationKept {
+		t.Errorf("%q, %v", out.annotation, err)
+	}
+	if *listed != (note{id: 1, ready: true}) {
+		t.Errorf("the list's note is now %+v", *listed)
+	}
+}
