@@ -49,6 +49,7 @@ type undoLog struct {
 	mu     sync.Mutex
 	file   undoFile
 	size   int64 // of the file's whole lines, in bytes
+	saves  bool  // an annotation is among them
 	broken error // why nothing more can be saved
 }
 
@@ -159,6 +160,7 @@ func (u *undoLog) append(line []byte) error {
 		return err
 	}
 	u.size += int64(len(line))
+	u.saves = true
 	return nil
 }
 
@@ -212,7 +214,7 @@ func makeDir(dir string) error {
 	return syncDir(above)
 }
 
-// close ends the file, if there is one.
+// close ends the file, if there is one, and removes it where nothing could be saved.
 func (u *undoLog) close() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -220,6 +222,9 @@ func (u *undoLog) close() error {
 		return nil
 	}
 	err := u.file.Close()
+	if !u.saves {
+		err = errors.Join(err, os.Remove(u.file.Name()))
+	}
 	u.file = nil
 	return err
 }
@@ -228,7 +233,7 @@ func (u *undoLog) close() error {
 func (u *undoLog) path() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.file == nil {
+	if u.file == nil || !u.saves {
 		return ""
 	}
 	return u.file.Name()

@@ -113,6 +113,27 @@ func TestAFailedSaveSpoilsNoOther(t *testing.T) {
 	}
 }
 
+// TestAFileInWhichNothingCouldBeSavedIsNone: the report would say that what was replaced is in it, and nothing was replaced.
+func TestAFileInWhichNothingCouldBeSavedIsNone(t *testing.T) {
+	u := &undoLog{dir: t.TempDir(), target: "http://localhost:5050", mask: asItIs}
+	if err := u.create(); err != nil {
+		t.Fatal(err)
+	}
+	u.file = &fullDisk{File: u.file.(*os.File), full: true}
+	if err := saveOf(u, 1); err == nil {
+		t.Error("saving 1 is said to have worked")
+	}
+	if path := u.path(); path != "" {
+		t.Errorf("path = %q", path)
+	}
+	if err := u.close(); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(u.dir); err != nil || len(left) != 0 {
+		t.Errorf("left there: %v, %v", left, err)
+	}
+}
+
 // TestUndoDirectoriesAreMade, as many as are missing, and closed to others.
 func TestUndoDirectoriesAreMade(t *testing.T) {
 	base := t.TempDir()
