@@ -31,7 +31,7 @@ func TestTurn(t *testing.T) {
 	if first.Mine() || !second.Try() || !second.Mine() {
 		t.Error("the slot was not given back")
 	}
-	if err := (*Turn)(nil).Begin(over); err != nil {
-		t.Errorf("a turn that is not needed: %v", err)
+	if err := (*Turn)(nil).Begin(over); err != nil || !(*Turn)(nil).Try() {
+		t.Errorf("a turn that is not needed is waited for: %v", err)
 	}
 }
