@@ -27,6 +27,7 @@ const (
 	bucketSize      = 16      // of its value; behind it lies its page, if that is small
 	maxDepth        = 64      // of a tree; real ones have up to 5 levels
 	maxKeySize      = 32768   // bbolt's, in bytes
+	maxBranch       = 1 << 18 // bytes of a branch page: bbolt splits one of more than 4 keys that exceeds a page
 	mostPages       = 1 << 28 // of an index: 1 TiB, of which the set of used pages takes 32 MiB
 	quickPages      = 1 << 16 // pages up to which opening looks at leaves too: 256 MiB, some 50 ms
 )
@@ -35,7 +36,7 @@ const (
 type pageScope int
 
 const (
-	branchPages pageScope = iota // what look-ups recurse through; of a small index every page
+	branchPages pageScope = iota // what look-ups recurse through, and of the rest that it ends there; of a small index every page
 	allPages                     // every page, and the free list
 )
 
@@ -122,7 +123,7 @@ func checkPages(path string, scope pageScope) (err error) {
 	return first
 }
 
-// walkPages reports everything that is wrong with the pages of an index, in memory of one bit per page. Its error means
+// walkPages reports everything that is wrong with the pages of an index, in memory of a bit or two per page. Its error means
 // that it could not look.
 func walkPages(f io.ReaderAt, size int64, scope pageScope, report func(reason string)) error {
 	meta, _, err := readMetaPages(f)
@@ -137,9 +138,13 @@ func walkPages(f io.ReaderAt, size int64, scope pageScope, report func(reason st
 		return nil
 	}
 	w := &pageWalk{r: f, pages: meta.pages, used: newPageSet(meta.pages), leaves: scope == allPages || meta.pages <= quickPages, report: report}
+	if !w.leaves {
+		w.unread = newPageSet(meta.pages)
+	}
 	w.used.set(0)
 	w.used.set(1)
 	w.tree(meta.root, 0, true, nil)
+	w.ends()
 	if scope == allPages && w.err == nil {
 		w.freelist(meta.freelist)
 	}
@@ -151,7 +156,8 @@ type pageWalk struct {
 	r      io.ReaderAt
 	pages  uint64
 	used   pageSet
-	leaves bool // look at leaves, not only at what leads to them
+	leaves bool    // look at leaves, not only at what leads to them
+	unread pageSet // pages that must be leaves, as the first of their row is; they are looked at in the end, in the file's order
 	report func(reason string)
 	err    error          // of reading
 	buffer [pageSize]byte // the page that was read last, without overflow
@@ -288,6 +294,11 @@ func (w *pageWalk) branch(p page, depth int, top bool, key []byte) {
 		w.wrong("branch page %d is empty", p.id)
 		return
 	}
+	if p.span > maxBranch {
+		w.wrong("branch page %d has %d bytes", p.id, p.span)
+		return
+	}
+	room := p.span - pageHeaderSize - int64(p.count)*pageElementSize // for keys
 	children, keys := make([]uint64, 0, p.count), make([][]byte, 0, p.count)
 	le := binary.LittleEndian
 	for i := range p.count {
@@ -295,6 +306,9 @@ func (w *pageWalk) branch(p page, depth int, top bool, key []byte) {
 		start := pageHeaderSize + int64(i)*pageElementSize + int64(le.Uint32(e))
 		if size := int64(le.Uint32(e[4:])); size == 0 || start+size > p.span {
 			w.wrong("element %d of branch page %d lies outside it", i, p.id)
+			return
+		} else if room -= size; room < 0 {
+			w.wrong("elements of branch page %d lie over one another", p.id)
 			return
 		} else if k, ok := w.key(p.id, start, size); ok {
 			children, keys = append(children, le.Uint64(e[8:])), append(keys, k)
@@ -305,7 +319,14 @@ func (w *pageWalk) branch(p page, depth int, top bool, key []byte) {
 	if key != nil && !w.begins(p, keys[0], key) {
 		return
 	}
-	if !w.leaves && !top && w.aboveLeaves(children[0]) {
+	if !w.leaves && !top && w.isLeaf(children[0]) {
+		for _, child := range children {
+			if child < 2 || child >= w.pages {
+				w.wrong("page %d is out of range", child)
+				return
+			}
+			w.unread.set(child)
+		}
 		return
 	}
 	for i, child := range children {
@@ -313,29 +334,41 @@ func (w *pageWalk) branch(p page, depth int, top bool, key []byte) {
 	}
 }
 
-// aboveLeaves reports whether a page is a leaf, so that its siblings are too: bbolt's trees are equally deep everywhere.
-func (w *pageWalk) aboveLeaves(child uint64) bool {
+// isLeaf reports whether a page is a leaf. Its siblings are leaves then, too: bbolt's trees are equally deep everywhere.
+func (w *pageWalk) isLeaf(id uint64) bool {
 	var header [pageHeaderSize]byte
-	if child < 2 || child >= w.pages {
+	if w.err != nil || id < 2 || id >= w.pages {
 		return false // tree reports it
 	}
-	if err := readFull(w.r, header[:], int64(child)*pageSize); err != nil {
-		w.err = err
+	if w.err = readFull(w.r, header[:], int64(id)*pageSize); w.err != nil {
 		return false
 	}
 	return binary.LittleEndian.Uint16(header[8:]) == leafPage
+}
+
+// ends makes sure of the siblings: one that is a branch page may lead back to itself.
+func (w *pageWalk) ends() {
+	for n := range uint64(len(w.unread)) * 64 {
+		if w.unread.has(n) && !w.isLeaf(n) && w.err == nil {
+			w.wrong("page %d lies among leaves and is none", n)
+		}
+	}
 }
 
 // leaf checks the elements of a leaf page; in the top tree it follows them into their buckets. The result says what is wrong.
 func (w *pageWalk) leaf(elements []byte, count int, span int64, top bool, read func(value []byte, at int64) bool) string {
 	le := binary.LittleEndian
 	var roots []uint64
+	room := span - pageHeaderSize - int64(count)*pageElementSize // for keys and values
 	for i := range count {
 		e := elements[i*pageElementSize:]
 		start := pageHeaderSize + int64(i)*pageElementSize + int64(le.Uint32(e[4:]))
 		keySize, valueSize := int64(le.Uint32(e[8:])), int64(le.Uint32(e[12:]))
 		if keySize == 0 || start+keySize+valueSize > span {
 			return fmt.Sprintf("element %d lies outside it", i)
+		}
+		if room -= keySize + valueSize; room < 0 {
+			return "its elements lie over one another"
 		}
 		isBucket := le.Uint32(e) == bucketElement
 		if !isBucket && le.Uint32(e) != 0 || isBucket != top {

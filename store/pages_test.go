@@ -60,6 +60,7 @@ func TestPagesOfEveryHistoryPass(t *testing.T) {
 			if err := checkPages(file, allPages); err != nil {
 				t.Fatalf("history %d: %v", seed, err)
 			}
+			walkAsOfALargeIndex(t, file)
 		}
 		if err := db.Close(); err != nil {
 			t.Fatal(err)
@@ -67,6 +68,26 @@ func TestPagesOfEveryHistoryPass(t *testing.T) {
 	}
 	if deepest < 3 {
 		t.Errorf("no tree was deeper than %d pages", deepest)
+	}
+}
+
+// walkAsOfALargeIndex makes sure that nothing is wrong where leaves are not read.
+func walkAsOfALargeIndex(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }() // it is only read
+	meta, _, err := readMetaPages(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &pageWalk{r: f, pages: meta.pages, used: newPageSet(meta.pages), unread: newPageSet(meta.pages), report: func(reason string) { t.Fatal(reason) }}
+	w.tree(meta.root, 0, true, nil)
+	w.ends()
+	if w.err != nil {
+		t.Fatal(w.err)
 	}
 }
 
