@@ -360,6 +360,29 @@ func TestRescueCountsWholeImages(t *testing.T) {
 	}
 }
 
+// TestRescueTakesTimeByTheSizeOfAShard: of headers that follow one another each was believed, and up to 32 MiB hashed for every
+// 512 bytes of a hostile shard.
+func TestRescueTakesTimeByTheSizeOfAShard(t *testing.T) {
+	t.Parallel()
+	const headers = 1000
+	data := make([]byte, headers*blockSize)
+	for i := range headers {
+		header := memberHeader(hashOf([]byte{1}), JPEG, int64(1+(headers-i)*blockSize/2))
+		copy(data[i*blockSize:], header[:])
+	}
+	whole := []byte("behind all that is an image")
+	header := memberHeader(hashOf(whole), JPEG, int64(len(whole)))
+	data = append(append(append(data, make([]byte, headers*blockSize)...), header[:]...), append(whole, make([]byte, blockSize-len(whole))...)...)
+	read := &readCounter{ReaderAt: bytes.NewReader(data)}
+	var sum Rescued
+	if err := sum.members(t.Context(), read, int64(len(data))); err != nil || sum.Images != 1 {
+		t.Errorf("%+v, %v; want one image", sum, err)
+	}
+	if most := 4 * int64(len(data)); read.bytes > most {
+		t.Errorf("%d bytes were read of a shard of %d", read.bytes, len(data))
+	}
+}
+
 // TestRescueTakesEveryPathAsItIs: brackets in a path are no pattern.
 func TestRescueTakesEveryPathAsItIs(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 )
@@ -51,8 +52,9 @@ func (sum *Rescued) shard(ctx context.Context, path string) (err error) {
 	return sum.members(ctx, f, info.Size())
 }
 
-func (sum *Rescued) members(ctx context.Context, f *os.File, size int64) error {
+func (sum *Rescued) members(ctx context.Context, f io.ReaderAt, size int64) error {
 	buffer := make([]byte, 256<<10)
+	inVain := int64(0) // bytes hashed
 	for at := int64(0); at+blockSize <= size; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -66,8 +68,11 @@ func (sum *Rescued) members(ctx context.Context, f *os.File, size int64) error {
 			sum.Images++
 			sum.Bytes += m.at.size
 			at = m.end()
-		case isDamage(err):
+		case isDamage(err) && inVain <= size:
+			inVain += m.at.size
 			at += blockSize // the header's size is not to be believed, or the image is not whole
+		case isDamage(err): // images that share no byte with one another cannot have had as many
+			at = max(at+blockSize, m.end())
 		default:
 			return err
 		}
