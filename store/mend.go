@@ -94,7 +94,8 @@ func (o *owner) stretch(n uint32, size, end int64) (err error) {
 	return f.Sync()
 }
 
-// recount removes damaged entries, and counts and sums up what is left.
+// recount removes damaged entries, and counts and sums up what is left. Its memory grows with what is damaged, and with a bucket
+// whose keys are out of order.
 func (t *txn) recount(ctx context.Context) (damagedEntries, error) {
 	damaged := damagedEntries{}
 	counts, sum := map[string]int64{}, rootSum{}
@@ -105,10 +106,14 @@ func (t *txn) recount(ctx context.Context) (damagedEntries, error) {
 		}
 		counts[name] = 0
 		c := b.Cursor()
+		var before []byte
+		ordered := true
 		for k, v := c.First(); k != nil; k, v = c.Next() {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
+			ordered = ordered && (before == nil || bytes.Compare(before, k) < 0)
+			before = k
 			hash, _, err := openValue(name, k, v)
 			if err != nil {
 				damaged[name] = append(damaged[name], bytes.Clone(k))
@@ -116,6 +121,12 @@ func (t *txn) recount(ctx context.Context) (damagedEntries, error) {
 			}
 			counts[name]++
 			sum.add(hash)
+		}
+		if !ordered {
+			if err := t.rebuild(name); err != nil {
+				return nil, err
+			}
+			continue
 		}
 		for _, key := range damaged[name] {
 			if err := b.Delete(key); err != nil {
@@ -136,6 +147,34 @@ func (t *txn) recount(ctx context.Context) (damagedEntries, error) {
 	return damaged, nil
 }
 
+// rebuild makes a bucket anew of its intact entries. Where a damaged key is out of order bbolt finds neither that nor some others, and
+// what it does not find it does not delete.
+func (t *txn) rebuild(name string) error {
+	type entry struct{ key, value []byte }
+	var intact []entry
+	c := t.tx.Bucket([]byte(name)).Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if _, _, err := openValue(name, k, v); err == nil {
+			intact = append(intact, entry{k, v}) // which are valid until the transaction ends
+		}
+	}
+	if err := t.tx.DeleteBucket([]byte(name)); err != nil {
+		return err
+	}
+	b, err := t.tx.CreateBucket([]byte(name))
+	if err != nil {
+		return err
+	}
+	b.FillPercent = 0.9 // they come in order
+	for _, e := range intact {
+		if err := b.Put(e.key, e.value); err != nil {
+			return err
+		}
+	}
+	t.writes++
+	return nil
+}
+
 // each calls do for every intact entry of a bucket; do must not change that bucket.
 func (t *txn) each(bucket string, do func(key, body []byte) error) error {
 	c := t.tx.Bucket([]byte(bucket)).Cursor()
@@ -151,21 +190,16 @@ func (t *txn) each(bucket string, do func(key, body []byte) error) error {
 	return nil
 }
 
-// restoreSummaries describes sequences again, and forgets what describes none.
+// restoreSummaries describes sequences again, and forgets what describes none: that sequence is lost.
 func (o *owner) restoreSummaries(t *txn, damaged damagedEntries) error {
-	for _, key := range damaged[bucketByDay] {
-		_, id, err := splitDayKey(key)
-		if err != nil {
-			return err
-		}
-		r, err := o.w.storedSequence(t, id)
-		if errors.Is(err, ErrNotFound) {
-			continue // it is damaged, too
-		}
-		if err != nil {
-			return err
-		}
-		if err := t.putJSON(bucketByDay, dayKey(r.Sequence.StartedAt.Time, id), summarise(&r)); err != nil {
+	if len(damaged[bucketByDay]) > 0 { // whose keys may be what is damaged, so they do not say which sequences lack theirs
+		if err := t.each(bucketSequences, func(key, body []byte) error {
+			r, err := o.w.codec.openRecord(documentID(key), body)
+			if err != nil {
+				return err
+			}
+			return t.putJSON(bucketByDay, dayKey(r.Sequence.StartedAt.Time, r.Sequence.ID), summarise(&r))
+		}); err != nil {
 			return err
 		}
 	}
@@ -186,6 +220,7 @@ func (o *owner) restoreSummaries(t *txn, damaged damagedEntries) error {
 		if err := t.remove(bucketByDay, key); err != nil {
 			return err
 		}
+		damaged[bucketSequences] = append(damaged[bucketSequences], key[8:]) // recordLost needs it: its own key may be what is damaged
 	}
 	return nil
 }

@@ -140,6 +140,11 @@ func TestMendedBundleIsWholeAgain(t *testing.T) {
 			damages[name+" of "+bucket] = func(t *testing.T, path string) { spoilValue(t, path, bucket, 0, place) }
 		}
 	}
+	for _, bucket := range []string{
+		bucketSequences, bucketByDay, bucketImages, bucketMembers, bucketKeys, bucketCameras, bucketDays, bucketShards,
+	} {
+		damages["order of "+bucket] = func(t *testing.T, path string) { disorder(t, path, bucket) }
+	}
 	for name, damage := range damages {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -278,6 +283,102 @@ func TestMendRecordsWhatOnlyThePlatformCanGiveBack(t *testing.T) {
 	}
 	if !recorded {
 		t.Error("the lost sequence is not on record")
+	}
+}
+
+// spoilKey changes a byte of the key of an entry.
+func spoilKey(t *testing.T, path, bucket string, key []byte, place int) {
+	t.Helper()
+	db, err := bbolt.Open(filepath.Join(path, indexName), fileMode, indexOptions(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket([]byte(bucket))
+		value, spoilt := bytes.Clone(b.Get(key)), bytes.Clone(key)
+		if value == nil {
+			return fmt.Errorf("bucket %s has no %x", bucket, key)
+		}
+		spoilt[place] ^= 64
+		return errors.Join(b.Delete(key), b.Put(spoilt, value))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// disorder changes a bit of a key where it lies, so that it is greater than the one behind it, or less than the one before it.
+func disorder(t *testing.T, path, bucket string) {
+	t.Helper()
+	b := openForTest(t, path)
+	var keys [][]byte
+	for e, err := range b.entries(t.Context(), bucket, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, e.key)
+	}
+	closeBundle(t, b)
+	file := filepath.Join(path, indexName)
+	data := must(os.ReadFile(file))
+	for i := range len(keys) - 1 {
+		spoilt := bytes.Clone(keys[i])
+		spoilt[0] ^= 128
+		if (i == 0 || bytes.Compare(keys[i-1], spoilt) < 0) && bytes.Compare(spoilt, keys[i+1]) < 0 {
+			continue
+		}
+		for _, r := range indexRegions(t, data) {
+			if !strings.HasSuffix(r.class, " key") || r.class == "branch key" || !bytes.Equal(data[r.start:r.end], keys[i]) {
+				continue
+			}
+			patch(t, file, r.start, spoilt[0])
+			if checkPages(file, allPages) == nil {
+				return
+			}
+			patch(t, file, r.start, keys[i][0]) // the first key of a page: the index would be beyond repair
+		}
+	}
+	t.Fatalf("no key of %s can be put out of order", bucket)
+}
+
+// TestMendRecordsASequenceWhoseKeyIsDamaged: another one was put on record, and this one, which only its summary still named, went
+// without a word.
+func TestMendRecordsASequenceWhoseKeyIsDamaged(t *testing.T) {
+	t.Parallel()
+	path := newSample(5, 2, 300).build(t, WriteOptions{})
+	spoilKey(t, path, bucketSequences, idKey(4), 7)
+	closeWriter(t, openWriterForTest(t, path, WriteOptions{Mend: true}))
+	mustBeSound(t, path)
+	b := openForTest(t, path)
+	defer closeBundle(t, b)
+	recorded := map[int64]bool{}
+	for p, err := range b.Problems(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorded[p.SequenceID] = p.Class == Failed && p.Kind == "sequence"
+	}
+	if !recorded[4] {
+		t.Error("the lost sequence is not on record")
+	}
+}
+
+// TestMendDescribesASequenceAgainWhoseSummaryHasADamagedKey: it stayed in the bundle without one, where nobody saw it who did not fetch
+// it again.
+func TestMendDescribesASequenceAgainWhoseSummaryHasADamagedKey(t *testing.T) {
+	t.Parallel()
+	s := newSample(5, 2, 300)
+	path := s.build(t, WriteOptions{})
+	want := digestOf(t, path)
+	for i, place := range []int{15, 3} { // in the id, in the time
+		spoilKey(t, path, bucketByDay, dayKey(s.sequences[i].Sequence.StartedAt.Time, s.sequences[i].Sequence.ID), place)
+	}
+	closeWriter(t, openWriterForTest(t, path, WriteOptions{Mend: true}))
+	mustBeSound(t, path)
+	if got := digestOf(t, path); got != want {
+		t.Errorf("digest %s, want %s", got, want)
 	}
 }
 
