@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -61,9 +62,11 @@ func (o *owner) stretchShards() error {
 
 func (o *owner) stretch(n uint32, size, end int64) (err error) {
 	path := shardPath(o.w.path, n)
-	if err := requireRegular(path); isMissing(err) && size == 0 {
+	err = requireRegular(path)
+	missing := isMissing(err)
+	if missing && size == 0 {
 		return nil
-	} else if err != nil && !isMissing(err) {
+	} else if err != nil && !missing {
 		return err
 	}
 	f, err := o.disk.open(path, os.O_RDWR|os.O_CREATE)
@@ -91,7 +94,10 @@ func (o *owner) stretch(n uint32, size, end int64) (err error) {
 	if _, err := f.WriteAt(make([]byte, end), size-end); err != nil {
 		return err
 	}
-	return f.Sync()
+	if err := f.Sync(); err != nil || !missing {
+		return err
+	}
+	return o.disk.syncDir(filepath.Dir(path))
 }
 
 // recount removes damaged entries, and counts and sums up what is left. Its memory grows with what is damaged, and with a bucket

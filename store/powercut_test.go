@@ -277,3 +277,42 @@ func TestIndexCopiedBeforeTheShards(t *testing.T) {
 		t.Errorf("shards have %v bytes, had %v: their images were not adopted", got, sizes)
 	}
 }
+
+// namingDisk knows which directories have names of files in them that no sync has made durable.
+type namingDisk struct {
+	osDisk
+	unsynced map[string]string // directory to a file in it
+}
+
+func (d *namingDisk) open(path string, flag int) (diskFile, error) {
+	there, err := exists(path)
+	if err == nil && !there && flag&os.O_CREATE != 0 {
+		d.unsynced[filepath.Dir(path)] = filepath.Base(path)
+	}
+	return d.osDisk.open(path, flag)
+}
+
+func (d *namingDisk) syncDir(path string) error {
+	delete(d.unsynced, path)
+	return d.osDisk.syncDir(path)
+}
+
+// TestShardThatIsMadeAnewKeepsItsName: it was synced with all that was put into it again, and its directory was not.
+func TestShardThatIsMadeAnewKeepsItsName(t *testing.T) {
+	t.Parallel()
+	s := newSample(6, 4, 700)
+	path := s.build(t, WriteOptions{SealSize: 16_000})
+	for _, lost := range []uint32{1, uint32(len(shardSizes(t, path)))} { //nolint:gosec // a few
+		if err := os.Remove(shardPath(path, lost)); err != nil {
+			t.Fatal(err)
+		}
+		disk := &namingDisk{unsynced: map[string]string{}}
+		w := openWriterForTest(t, path, WriteOptions{SealSize: 16_000, Mend: true, disk: disk})
+		s.put(t, w)
+		closeWriter(t, w)
+		for directory, name := range disk.unsynced {
+			t.Errorf("%s of %s is lost in a power cut", name, filepath.Base(directory))
+		}
+		mustBeSound(t, path)
+	}
+}
