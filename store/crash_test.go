@@ -40,6 +40,8 @@ func child(role string) int {
 		err = childRead(path)
 	case "full":
 		err = childDiskFull(path)
+	case "unpack":
+		err = childUnpack(path)
 	default:
 		err = fmt.Errorf("unknown role %q", role)
 	}

@@ -164,6 +164,32 @@ func TestNoPermission(t *testing.T) {
 	}
 }
 
+// childUnpack unpacks into the directory of the archive.
+func childUnpack(archive string) error {
+	_, err := UnpackFile(context.Background(), archive, filepath.Join(filepath.Dir(archive), "b"), UnpackOptions{})
+	return err
+}
+
+// TestUnpackWhereNobodyMayWriteSaysSo: the error was that a file which nobody had asked for could not be removed, as there is none.
+func TestUnpackWhereNobodyMayWriteSaysSo(t *testing.T) {
+	archive := filepath.Join(t.TempDir(), "b.tar")
+	packFile(t, newSample(2, 2, 300).build(t, WriteOptions{}), archive, PackOptions{})
+	cmd := runChild(t, "unpack", archive)
+	asNobody(t, cmd)
+	openParents(t, archive)
+	if err := os.Chmod(archive, 0o444); err != nil { //nolint:gosec // nobody must read it
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(archive), 0o555); err != nil { //nolint:gosec // likewise
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.Chmod(filepath.Dir(archive), dirMode) })
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "permission denied") || strings.Contains(string(out), "remove") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // openParents lets others pass to a path below the test's directory.
 func openParents(t *testing.T, path string) {
 	t.Helper()

@@ -154,8 +154,8 @@ func createIndex(path string, o WriteOptions) (err error) {
 		return fmt.Errorf("%w: it is being created", ErrLocked)
 	}
 	if err != nil { // an interrupted creator's leftover that is no database
-		if err := os.Remove(temporary); err != nil {
-			return err
+		if os.Remove(temporary) != nil {
+			return err // it is not that
 		}
 		if db, err = openNew(temporary); err != nil {
 			return err

@@ -213,8 +213,8 @@ func lockOut(file string) (unlock func() error, err error) {
 		return nil, fmt.Errorf("%w: it is being unpacked", ErrLocked)
 	}
 	if err != nil { // what is left of a process that was killed here
-		if err := os.Remove(file); err != nil {
-			return nil, err
+		if os.Remove(file) != nil {
+			return nil, err // it is not that
 		}
 		if lock, err = openNew(file); err != nil {
 			return nil, err
