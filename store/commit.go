@@ -365,17 +365,31 @@ func (o *owner) writeManifest(writing bool) error {
 	return nil
 }
 
+// markEnd writes the end-of-archive mark, behind which nothing may be: the file may have been another bundle's, longer than ours is.
+func (o *owner) markEnd() error {
+	var zero [endSize]byte
+	if _, err := o.file.WriteAt(zero[:], o.end); err != nil {
+		return err
+	}
+	info, err := o.file.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() > o.end+endSize {
+		if err := o.file.Truncate(o.end + endSize); err != nil {
+			return err
+		}
+	}
+	return o.file.Sync()
+}
+
 // seal ends the open shard, whose members are all committed, and begins the next. Where ctx ends meanwhile it stays the open one.
 func (o *owner) seal(ctx context.Context) error {
 	n := o.meta.OpenShard
 	if err := o.openShard(); err != nil {
 		return err
 	}
-	var zero [endSize]byte
-	if _, err := o.file.WriteAt(zero[:], o.end); err != nil {
-		return fmt.Errorf("seal shard %06d: %w", n, err)
-	}
-	if err := o.file.Sync(); err != nil {
+	if err := o.markEnd(); err != nil {
 		return fmt.Errorf("seal shard %06d: %w", n, err)
 	}
 	h := sha256.New()

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"bytes"
+	"os"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -64,4 +66,24 @@ func TestManifestFollowsTheIndex(t *testing.T) {
 		}
 		closeWriter(t, w)
 	})
+}
+
+// TestShardOfAnotherBundleIsNotSealedWithOurs: a bundle that was copied over a longer one leaves shards behind the open one. The end of
+// such a file stayed behind what was written into it, and the sealed shard was damage to the next run.
+func TestShardOfAnotherBundleIsNotSealedWithOurs(t *testing.T) {
+	t.Parallel()
+	s := newSample(6, 4, 700)
+	path := filepath.Join(t.TempDir(), "copied.bundle")
+	closeWriter(t, openWriterForTest(t, path, WriteOptions{}))
+	if err := os.WriteFile(shardPath(path, 2), bytes.Repeat([]byte("of another bundle "), 5000), fileMode); err != nil {
+		t.Fatal(err)
+	}
+	w := openWriterForTest(t, path, WriteOptions{SealSize: 16_000})
+	s.put(t, w)
+	closeWriter(t, w)
+	closeWriter(t, openWriterForTest(t, path, WriteOptions{SealSize: 16_000}))
+	mustBeSound(t, path)
+	if n := len(shardSizes(t, path)); n < 3 {
+		t.Errorf("only %d shards", n)
+	}
 }
