@@ -31,7 +31,7 @@ func TestEveryRequestOfALongQueueIsAnswered(t *testing.T) {
 	}()
 	select {
 	case <-answered:
-	case <-time.After(20 * time.Second):
+	case <-time.After(5 * time.Minute): // no bound on how quick it is
 		t.Fatal("requests are left without an answer")
 	}
 }
