@@ -161,7 +161,7 @@ func (t *txn) rebuild(name string) error {
 	c := t.tx.Bucket([]byte(name)).Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
 		if _, _, err := openValue(name, k, v); err == nil {
-			intact = append(intact, entry{k, v}) // which are valid until the transaction ends
+			intact = append(intact, entry{bytes.Clone(k), bytes.Clone(v)}) // bbolt may map the file elsewhere while it commits them
 		}
 	}
 	if err := t.tx.DeleteBucket([]byte(name)); err != nil {
