@@ -23,12 +23,17 @@ const maxSums = 64 << 20
 // mayReplace looks at everything under the names that an archive of total bytes will take, before any of it is touched. It leaves
 // in old which parts the list of an earlier packing names.
 func (w *partWriter) mayReplace(total int64) error {
-	first, last := w.name, int64(1)
+	first, last, otherwise := w.name, int64(1), partName(w.name, 1)
 	if w.split > 0 {
-		first, last = partName(w.name, 1), (total+w.split-1)/w.split
+		first, last, otherwise = partName(w.name, 1), (total+w.split-1)/w.split, w.name
 	}
 	if last > mostParts {
 		return fmt.Errorf("parts of %d bytes would be %d, at most %d can be; name a larger size", w.split, last, mostParts)
+	}
+	if info, err := w.in.stat(otherwise); err == nil && info.Mode().IsRegular() { // the list of hashes would no longer know it
+		return fmt.Errorf("%s is there, and could be taken for what is to be packed; remove it, or name another", otherwise)
+	} else if err != nil && !isMissing(err) {
+		return err
 	}
 	begun := false
 	for _, name := range []string{first, first + partSuffix} {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestPackLeavesForeignFilesAlone: what lies under a name that a packing would take, and is none of it, stays as it is, and
@@ -36,6 +38,8 @@ func TestPackLeavesForeignFilesAlone(t *testing.T) {
 		{"a list of hashes, begun", split, map[string]string{"x.sha256.part": "mine"}, "x.sha256.part is there and is not the list"},
 		{"one file", 0, map[string]string{"x": "mine"}, "x is there and is no packed bundle"},
 		{"one file, begun", 0, map[string]string{"x.part": "mine"}, "x.part is there and is no packed bundle"},
+		{"one file, in place of parts", split, map[string]string{"x": "mine"}, "x is there, and could be taken for"},
+		{"parts, in place of one file", 0, map[string]string{"x.001": "mine"}, "x.001 is there, and could be taken for"},
 		{"the list of one file", 0, map[string]string{"x.sha256": "mine"}, "x.sha256 is there and is not the list"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -59,6 +63,27 @@ func TestPackLeavesForeignFilesAlone(t *testing.T) {
 			}
 			if len(after) != len(tt.there) {
 				t.Errorf("%d files, were %d", len(after), len(tt.there))
+			}
+		})
+	}
+}
+
+// TestPackLeavesNoArchiveOfAnOlderStateBeside: whoever unpacked the name that was packed before got that.
+func TestPackLeavesNoArchiveOfAnOlderStateBeside(t *testing.T) {
+	t.Parallel()
+	path := packable(t)
+	for name, sizes := range map[string][2]int64{"parts after one file": {0, 8192}, "one file after parts": {8192, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			to := filepath.Join(t.TempDir(), "x")
+			packFile(t, path, to, PackOptions{SplitSize: sizes[0]})
+			before := regularFiles(t, filepath.Dir(to))
+			b := openForTest(t, path)
+			if _, err := b.PackFile(t.Context(), to, PackOptions{SplitSize: sizes[1]}); err == nil || !strings.Contains(err.Error(), "could be taken for") {
+				t.Errorf("got %v", err)
+			}
+			if diff := cmp.Diff(before, regularFiles(t, filepath.Dir(to))); diff != "" {
+				t.Errorf("files changed:\n%s", diff)
 			}
 		})
 	}
