@@ -171,7 +171,7 @@ func parroted(t *testing.T, p *parrot, password string, field *replaced, said *b
 	tell(t, said, result, err)
 	for path := range filesIn(t, state) {
 		if strings.HasSuffix(path, ".jsonl") {
-			notes, err := load.Restore(t.Context(), client, path)
+			notes, err := load.Restore(t.Context(), client, path, nil)
 			tell(t, said, load.Result{Problems: notes}, err)
 		}
 	}

@@ -69,7 +69,7 @@ func TestOverwriteKeepsTheRowsThatRestoreNeeds(t *testing.T) {
 	if n := len(w.api.Detections(0)); n != 4 {
 		t.Errorf("%d rows, want 4", n)
 	}
-	if notes, err := load.Restore(t.Context(), w.client, undo); err != nil || len(notes) != 0 {
+	if notes, err := load.Restore(t.Context(), w.client, undo, nil); err != nil || len(notes) != 0 {
 		t.Errorf("restore: %v, %v", notes, err)
 	}
 	if got := w.api.Annotations()[0]; got.Stage != "annotated" || got.Tracks[0].SmokeType != "wildfire" {

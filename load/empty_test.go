@@ -59,7 +59,7 @@ func TestARerunHealsAnEmptyReplacementThatWasCutShort(t *testing.T) {
 					if c.restored == "" {
 						return
 					}
-					if notes, err := load.Restore(t.Context(), w.client, cut.UndoFile); err != nil || len(notes) != 0 {
+					if notes, err := load.Restore(t.Context(), w.client, cut.UndoFile, nil); err != nil || len(notes) != 0 {
 						t.Errorf("restore: %v, %v", notes, err)
 					}
 					w.expect(t, "after restore", c.restored)

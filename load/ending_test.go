@@ -85,7 +85,7 @@ func TestASecondRunOfThisMachineIsRefused(t *testing.T) {
 	if err := os.WriteFile(undo, []byte(header), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := load.Restore(t.Context(), w.client, undo); !errors.Is(err, load.ErrTargetBusy) {
+	if _, err := load.Restore(t.Context(), w.client, undo, nil); !errors.Is(err, load.ErrTargetBusy) {
 		t.Errorf("restore beside it: error = %v, want ErrTargetBusy", err)
 	}
 	dry := w.config()

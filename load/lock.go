@@ -54,7 +54,7 @@ func lockTarget(cfg Config, target string) (unlock func() error, err error) {
 	case errors.Is(err, ErrTargetBusy) || cfg.StateDir != "":
 		return nil, fmt.Errorf("load into %s: %w", target, err)
 	}
-	cfg.Log.Warn("loading without a lock: do not start a second run into the same target", "target", target, "reason", err)
+	cfg.Log.Warn("writing without a lock: do not start a second run into the same target", "target", target, "reason", err)
 	return func() error { return nil }, nil
 }
 

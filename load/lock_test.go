@@ -49,7 +49,7 @@ func TestWithoutAStateDirectoryARunGoesOnAndSaysSo(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", blocked)
 	var log bytes.Buffer
 	unlock, err := lockTarget(Config{Log: slog.New(slog.NewTextHandler(&log, nil))}, "http://localhost:5050")
-	if err != nil || !strings.Contains(log.String(), "loading without a lock") {
+	if err != nil || !strings.Contains(log.String(), "writing without a lock") {
 		t.Errorf("error %v, log %q", err, log.String())
 	}
 	if err := unlock(); err != nil {

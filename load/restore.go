@@ -71,7 +71,9 @@ func openUndo(path string) (*os.File, *bufio.Reader, undoHeader, error) {
 // What goes wrong with one annotation keeps no other from coming back. What ends it: a file that is no undo file (ErrNotUndo), is
 // of another target, or cannot be read; a run of this machine that is loading into the target (ErrTargetBusy); a refused login
 // (httpapi.ErrUnauthorized), a target that answers no more (httpapi.ErrUnreachable), and ctx. Running it again continues.
-func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []store.Problem, err error) {
+//
+// log is told where there is nothing to lock in; nil: nobody.
+func Restore(ctx context.Context, dst Target, undoFile string, log *slog.Logger) (notRestored []store.Problem, err error) {
 	file, lines, header, err := openUndo(undoFile)
 	if err != nil {
 		return nil, err
@@ -80,7 +82,7 @@ func Restore(ctx context.Context, dst Target, undoFile string) (notRestored []st
 	if header.Target != dst.BaseURL() {
 		return nil, fmt.Errorf("restore %s: it was saved from %s, this is %s", undoFile, header.Target, dst.BaseURL())
 	}
-	unlock, err := lockTarget(Config{Log: slog.New(slog.DiscardHandler)}, dst.BaseURL())
+	unlock, err := lockTarget(Config{Log: orDefault(log, slog.New(slog.DiscardHandler))}, dst.BaseURL())
 	if err != nil {
 		return nil, err
 	}

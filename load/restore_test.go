@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -62,7 +63,7 @@ func TestOverwriteSavesFirstAndRestorePutsBack(t *testing.T) {
 			t.Errorf("again: %+v, %d writes", again.Annotations, w.api.Writes())
 		}
 
-		notRestored, err := load.Restore(t.Context(), w.client, result.UndoFile)
+		notRestored, err := load.Restore(t.Context(), w.client, result.UndoFile, nil)
 		if err != nil || len(notRestored) != 0 {
 			t.Errorf("restore: %v, %v", notRestored, err)
 		}
@@ -72,7 +73,7 @@ func TestOverwriteSavesFirstAndRestorePutsBack(t *testing.T) {
 			t.Errorf("flags after restore: %+v, %v", now, err)
 		}
 		w.api.ResetCounters()
-		if again, err := load.Restore(t.Context(), w.client, result.UndoFile); err != nil || len(again) != 0 || w.api.Writes() != 0 {
+		if again, err := load.Restore(t.Context(), w.client, result.UndoFile, nil); err != nil || len(again) != 0 || w.api.Writes() != 0 {
 			t.Errorf("restore again: %v, %v, %d writes", again, err, w.api.Writes())
 		}
 	})
@@ -141,7 +142,7 @@ func TestRestoreSaysWhatItLeaves(t *testing.T) {
 				t.Fatal("nothing was overwritten")
 			}
 			c.since(t, w)
-			notes, err := load.Restore(t.Context(), w.client, undo)
+			notes, err := load.Restore(t.Context(), w.client, undo, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -195,13 +196,29 @@ func (w *world) token(t *testing.T) string {
 	return login.AccessToken
 }
 
+// TestRestoreWithoutALockSaysSo, as a load does; it went on in silence.
+func TestRestoreWithoutALockSaysSo(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	w.loadMatrix(t)
+	w.edit(t, review)
+	undo := w.overwrite(t).UndoFile
+	t.Setenv("XDG_STATE_HOME", undo) // no directory
+	var log bytes.Buffer
+	if notes, err := load.Restore(t.Context(), w.client, undo, slog.New(slog.NewTextHandler(&log, nil))); err != nil || len(notes) != 0 {
+		t.Errorf("%v, %v", notes, err)
+	}
+	if !strings.Contains(log.String(), "writing without a lock") {
+		t.Errorf("log: %q", log.String())
+	}
+}
+
 func TestRestoreRefusesWhatIsNotItsOwn(t *testing.T) {
 	w := newWorld(t, annotation.Newest)
 	w.loadMatrix(t)
 	w.edit(t, review)
 	undo := w.overwrite(t).UndoFile
 	other := newWorld(t, annotation.Newest)
-	if _, err := load.Restore(t.Context(), other.client, undo); err == nil || !strings.Contains(err.Error(), "it was saved from "+w.client.BaseURL()) {
+	if _, err := load.Restore(t.Context(), other.client, undo, nil); err == nil || !strings.Contains(err.Error(), "it was saved from "+w.client.BaseURL()) {
 		t.Errorf("another target: error = %v", err)
 	}
 	for name, content := range map[string]string{
@@ -211,7 +228,7 @@ func TestRestoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := load.Restore(t.Context(), w.client, path); !errors.Is(err, load.ErrNotUndo) {
+		if _, err := load.Restore(t.Context(), w.client, path, nil); !errors.Is(err, load.ErrNotUndo) {
 			t.Errorf("%s: error = %v", name, err)
 		}
 	}
@@ -226,7 +243,7 @@ func TestRestoreRefusesWhatIsNotItsOwn(t *testing.T) {
 	if got, err := load.ReadUndo(undo); err != nil || got != (load.Undo{Target: w.client.BaseURL(), Annotations: 1}) {
 		t.Errorf("look at a cut last line: %+v, %v", got, err)
 	}
-	if notes, err := load.Restore(t.Context(), w.client, undo); err != nil || len(notes) != 0 {
+	if notes, err := load.Restore(t.Context(), w.client, undo, nil); err != nil || len(notes) != 0 {
 		t.Errorf("cut last line: %v, %v", notes, err)
 	}
 	w.expect(t, "after restore", reviewed)
@@ -281,7 +298,7 @@ func TestRestoreGoesOnAfterOneThatFails(t *testing.T) {
 				}
 				api.ServeHTTP(rw, r)
 			})
-			notes, err := load.Restore(t.Context(), w.client, undo)
+			notes, err := load.Restore(t.Context(), w.client, undo, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -292,7 +309,7 @@ func TestRestoreGoesOnAfterOneThatFails(t *testing.T) {
 				t.Errorf("%d are back, want 2", n)
 			}
 			w.intercept(nil)
-			if again, err := load.Restore(t.Context(), w.client, undo); err != nil || len(again) != 0 || w.stages()["seq_annotation_done"] != 3 {
+			if again, err := load.Restore(t.Context(), w.client, undo, nil); err != nil || len(again) != 0 || w.stages()["seq_annotation_done"] != 3 {
 				t.Errorf("again: %v, %v, %v", again, err, w.stages())
 			}
 		})
@@ -312,7 +329,7 @@ func TestRestoreGoesOnAfterWhatIsNoAnnotation(t *testing.T) {
 	if err := os.WriteFile(undo, []byte(odd), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	notes, err := load.Restore(t.Context(), w.client, undo)
+	notes, err := load.Restore(t.Context(), w.client, undo, nil)
 	if err != nil || len(notes) != 2 || w.stages()["seq_annotation_done"] != 3 {
 		t.Fatalf("%v, %v, %v", notes, err, w.stages())
 	}
@@ -343,7 +360,7 @@ func TestRestoreEndsWhereTheTargetDoes(t *testing.T) {
 				}
 				api.ServeHTTP(rw, r)
 			})
-			if notes, err := load.Restore(ctx, w.client, undo); !errors.Is(err, c.want) || len(notes) != 0 {
+			if notes, err := load.Restore(ctx, w.client, undo, nil); !errors.Is(err, c.want) || len(notes) != 0 {
 				t.Errorf("%v, %v, want %v", notes, err, c.want)
 			}
 		})

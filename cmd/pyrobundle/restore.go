@@ -64,7 +64,7 @@ func runRestore(ctx context.Context, a *app, opts restoreOptions, file string) e
 	defer target.Close()
 	report := a.newReport("restore", "", false)
 	report.Target = target.BaseURL()
-	notRestored, err := load.Restore(ctx, target, file)
+	notRestored, err := load.Restore(ctx, target, file, log)
 	report.Requests, report.Bytes = target.Requests(), target.BytesSent()
 	report.Problems = problems(notRestored)
 	report.text = fmt.Sprintf("Of %s in %s: %d restored, %d not.\n",

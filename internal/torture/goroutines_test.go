@@ -273,7 +273,7 @@ func TestNoGoroutineSurvivesAnnotateAndRestore(t *testing.T) {
 			}
 			client := dial()
 			left.Store(20)
-			_, err := load.Restore(ctx, client, undo)
+			_, err := load.Restore(ctx, client, undo, nil)
 			if (err == nil) != (way == "to the end") {
 				t.Errorf("restore ended with %v", err)
 			}
