@@ -72,16 +72,11 @@ func runDemo(ctx context.Context, a *app, opts demoOptions) error {
 	if err := sandbox.WriteBundle(ctx, demo.world, sandbox.WorldOptions{}); err != nil {
 		return fmt.Errorf("write the synthetic world: %w", err)
 	}
-	if err := demo.fetch(ctx, report); err != nil {
+	err = demo.run(ctx, report)
+	if err != nil && report.Images == nil { // it has fetched nothing yet
 		return err
 	}
-	if err := demo.load(ctx, report); err != nil {
-		return err
-	}
-	if err := demo.look(ctx); err != nil {
-		return err
-	}
-	if err := a.publish(report, opts.output.json, false, nil); err != nil || opts.output.json {
+	if err := a.publish(report, opts.output.json, false, err); err != nil || opts.output.json {
 		return err
 	}
 	return a.print("\nThe bundle lies in %s; look into it:\n  pyrobundle inspect --bundle %s\nor open its report in a browser:\n  %s\n",
@@ -112,6 +107,17 @@ type demo struct {
 	opts                demoOptions
 	log                 *slog.Logger
 	world, bundle, page string // paths
+}
+
+// run goes the way from the world to the page.
+func (d *demo) run(ctx context.Context, report *report) error {
+	if err := d.fetch(ctx, report); err != nil {
+		return err
+	}
+	if err := d.load(ctx, report); err != nil {
+		return err
+	}
+	return d.look(ctx)
 }
 
 // fetch serves the world and mirrors it over HTTP.
