@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -135,7 +136,7 @@ func listen(ctx context.Context, address string, log *slog.Logger, handler http.
 		return nil, fmt.Errorf("listen on %s: %w; choose another address with --listen", address, err)
 	}
 	l := &listener{
-		url: "http://" + socket.Addr().String(),
+		url: "http://" + reachable(socket.Addr()),
 		server: &http.Server{
 			Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		},
@@ -143,6 +144,14 @@ func listen(ctx context.Context, address string, log *slog.Logger, handler http.
 	}
 	go func() { l.failed <- l.server.Serve(socket) }()
 	return l, nil
+}
+
+// reachable is the address at which a client of this machine finds a socket: one that listens on every address has none of its own.
+func reachable(socket net.Addr) string {
+	if tcp, ok := socket.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return net.JoinHostPort("localhost", strconv.Itoa(tcp.Port))
+	}
+	return socket.String()
 }
 
 // close ends the server, gives answers under way half a second, and returns what went wrong while serving.

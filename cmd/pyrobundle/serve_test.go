@@ -72,3 +72,28 @@ func serveInBackground(t *testing.T, args []string) string {
 	}
 	return strings.TrimSpace(string(line[:n]))
 }
+
+// A wildcard is an address to listen on and none to connect to: http://[::]:8080 is no use to a client, on Windows not even on the
+// same machine.
+func TestServeOnEveryAddressPrintsOneThatClientsCanUse(t *testing.T) {
+	bundle := filepath.Join(t.TempDir(), "world.bundle")
+	if err := sandbox.WriteBundle(t.Context(), bundle, sandbox.WorldOptions{Sequences: 1, ImageBytes: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	url := serveInBackground(t, []string{"serve", "--bundle", bundle, "--listen", "0.0.0.0:0", "--login", "me", "--password-env", "SECRET"})
+	if !strings.HasPrefix(url, "http://localhost:") {
+		t.Errorf("it says %s", url)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/status", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Errorf("status %d", answer.StatusCode)
+	}
+}
