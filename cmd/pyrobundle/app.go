@@ -123,14 +123,17 @@ func (a *app) flagsFromEnvironment(flags *pflag.FlagSet) (err error) {
 
 // complain prints the error that ended the command, on one line.
 func (a *app) complain(err error) {
+	if err == nil {
+		return
+	}
+	why := strings.ReplaceAll(err.Error(), "\n", "; ") // between errors that were joined
 	switch {
-	case err == nil:
 	case errors.Is(err, context.Canceled):
 		a.say("pyrobundle: interrupted; run it again to go on")
-	case errors.Is(err, httpapi.ErrUnreachable) && !strings.Contains(err.Error(), "; check --"):
-		a.say("pyrobundle: " + err.Error() + "; what was done is kept: run it again when it answers")
+	case errors.Is(err, httpapi.ErrUnreachable) && !strings.Contains(why, "; check --"):
+		a.say("pyrobundle: " + why + "; what was done is kept: run it again when it answers")
 	default:
-		a.say("pyrobundle: " + err.Error())
+		a.say("pyrobundle: " + why)
 	}
 }
 

@@ -30,7 +30,7 @@ func pyrobundle(t *testing.T, env map[string]string, args ...string) outcome {
 	var stdout, stderr bytes.Buffer
 	app := newApp(&stdout, &stderr, lookup(env), noon)
 	cmd := app.command()
-	cmd.SetArgs(args)
+	cmd.SetArgs(append([]string{}, args...)) // of nil, cobra takes the arguments of the test's own program
 	err := cmd.ExecuteContext(t.Context())
 	app.complain(err)
 	return outcome{code: exitCode(err), stdout: stdout.String(), stderr: stderr.String()}
@@ -129,6 +129,7 @@ func TestWrongUsageExitsTwoWithOneLine(t *testing.T) {
 		{"image and JSON", []string{"inspect", "image", "key", "-o", "-", "--json"}, "--json and -o - both want standard output: name a file"},
 		{"login alone", []string{"serve", "--login", "me"}, "--login and --password-env belong together"},
 		{"open to the network without an account", []string{"serve", "--listen", "0.0.0.0:0"}, "set an account with --login and --password-env"},
+		{"page without a name", []string{"report", "-o", ""}, "report needs -o FILE"},
 		{"no command", nil, "say which command to run"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -212,5 +213,14 @@ func TestShellWord(t *testing.T) {
 		if got := shellWord(path); got != want {
 			t.Errorf("shellWord(%q) = %s, want %s", path, got, want)
 		}
+	}
+}
+
+// An error may be several that were joined, such as one image that is damaged in two bundles.
+func TestWhatEndedACommandIsSaidOnOneLine(t *testing.T) {
+	var stderr bytes.Buffer
+	newApp(&bytes.Buffer{}, &stderr, lookup(nil), noon).complain(errors.Join(errors.New("this"), errors.New("that")))
+	if got, want := stderr.String(), "pyrobundle: this; that\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

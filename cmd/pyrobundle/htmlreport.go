@@ -86,6 +86,9 @@ func runReport(ctx context.Context, a *app, opts reportOptions) error {
 	if err != nil {
 		return err
 	}
+	if opts.file == "" { // a script's unset variable
+		return usagef("report needs -o FILE; - is standard output")
+	}
 	if opts.output.json && opts.file == "-" {
 		return usagef("--json and -o - both want standard output: name a file")
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,5 +116,19 @@ func TestByteSize(t *testing.T) {
 		if err := s.Set(text); err == nil {
 			t.Errorf("%q is accepted as %d", text, s.bytes)
 		}
+	}
+}
+
+// TestAStreamThatBreaksOffIsSaidOnOneLine: what went wrong, and not beside it on a line of its own that a pipe within the program was closed.
+func TestAStreamThatBreaksOffIsSaidOnOneLine(t *testing.T) {
+	var stderr bytes.Buffer
+	app := newApp(&failing{left: 1000, err: errors.New("gone")}, &stderr, lookup(nil), noon)
+	cmd := app.command()
+	cmd.SetArgs([]string{"pack", "--bundle", smallBundle(t), "-o", "-"})
+	err := cmd.ExecuteContext(t.Context())
+	app.complain(err)
+	_, said, _ := strings.Cut(stderr.String(), "pyrobundle: ") // behind the progress
+	if exitCode(err) != exitError || !strings.HasSuffix(said, "gone\n") || strings.Count(said, "\n") != 1 {
+		t.Errorf("exit code %d: %q", exitCode(err), said)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -133,7 +132,7 @@ func packStream(ctx context.Context, bundle *store.Bundle, w io.Writer, how stor
 	written := make(chan error, 1)
 	go func() {
 		_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{from}, make([]byte, streamBuffer))
-		_ = from.CloseWithError(errors.Join(err, io.ErrClosedPipe))
+		_ = from.CloseWithError(err) // nil: the end
 		written <- err
 	}()
 	result, err := bundle.Pack(ctx, to, how)
