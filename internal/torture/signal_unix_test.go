@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/signal"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -181,6 +182,11 @@ func TestASignalEndsEveryWait(t *testing.T) {
 // reads); the second ends the process without further ado.
 func TestASecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
+	// The program inherits what these tests ignore, which is SIGINT when a script has put them into the background, and then the second
+	// one would not end it. What is caught is not ignored.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, os.Interrupt)
+	t.Cleanup(func() { signal.Stop(caught) })
 	s := newStage(t)
 	proxy := s.servePlatform(slowly(30 * time.Millisecond))
 	reader, writer, err := os.Pipe()
