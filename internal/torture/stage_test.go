@@ -82,9 +82,6 @@ func flagGiven(name string) (given bool) {
 
 // prepare builds the program, with the race detector where the tests have it, and writes the world.
 func prepare(dir string) error {
-	if err := os.Chmod(dir, 0o755); err != nil { // one test runs it as another user
-		return err
-	}
 	program = filepath.Join(dir, "pyrobundle")
 	if runtime.GOOS == "windows" {
 		program += ".exe"
@@ -95,6 +92,9 @@ func prepare(dir string) error {
 	}
 	if out, err := exec.Command("go", append(args, "pyrobundle/cmd/pyrobundle")...).CombinedOutput(); err != nil {
 		return fmt.Errorf("build the program: %w\n%s", err, out)
+	}
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(program, 0o755)); err != nil { // one test runs it as another user, whatever the umask
+		return err
 	}
 	world = filepath.Join(dir, "world.bundle")
 	return sandbox.WriteBundle(context.Background(), world, sandbox.WorldOptions{
