@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,7 +43,8 @@ func runIn(t *testing.T, dir, program string, args ...string) (output string, er
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, args...) //nolint:gosec // the test's own programs
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "NO_PROXY=*", "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off", "PYTHONDONTWRITEBYTECODE=1")
+	ownFlags := func(variable string) bool { return strings.HasPrefix(variable, "PYROBUNDLE_") } // of whoever runs the tests
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), ownFlags), "NO_PROXY=*", "GOFLAGS=-mod=mod", "GOPROXY=off", "GOWORK=off", "PYTHONDONTWRITEBYTECODE=1")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

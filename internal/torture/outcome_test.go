@@ -16,7 +16,9 @@ import (
 
 // worldDigest is that of an undisturbed fetch of everything.
 var worldDigest = sync.OnceValues(func() (string, error) {
-	out, err := exec.Command(program, "digest", "--bundle", world).Output()
+	cmd := exec.Command(program, "digest", "--bundle", world)
+	cmd.Env = []string{"SYSTEMROOT=" + os.Getenv("SYSTEMROOT")} // none of the variables that stand for flags
+	out, err := cmd.Output()
 	return strings.TrimSpace(string(out)), err
 })
 
