@@ -17,7 +17,7 @@ import (
 	"pyrobundle/store"
 )
 
-// expectNoStreams waits for goroutines of packStream and unpackStream to end by themselves, and fails if any stays.
+// expectNoStreams waits for goroutines of streamTo and unpackStream to end by themselves, and fails if any stays.
 func expectNoStreams(t *testing.T) {
 	t.Helper()
 	buffer := make([]byte, 4<<20)
@@ -25,7 +25,7 @@ func expectNoStreams(t *testing.T) {
 	for range 300 {
 		left = nil
 		for _, stack := range strings.Split(string(buffer[:runtime.Stack(buffer, true)]), "\n\n") {
-			if strings.Contains(stack, "packStream") {
+			if strings.Contains(stack, "streamTo") || strings.Contains(stack, "unpackStream") {
 				left = append(left, stack)
 			}
 		}

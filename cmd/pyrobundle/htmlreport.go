@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -117,7 +118,10 @@ func runReport(ctx context.Context, a *app, opts reportOptions) error {
 	}
 	var result htmlreport.Result
 	if opts.file == "-" {
-		result, err = htmlreport.Write(ctx, a.stdout, bundle, shown)
+		err = streamTo(ctx, a.stdout, func(to io.Writer) (err error) {
+			result, err = htmlreport.Write(ctx, to, bundle, shown)
+			return err
+		})
 	} else {
 		result, err = htmlreport.Save(ctx, opts.file, bundle, shown)
 	}

@@ -55,6 +55,12 @@ func TestInterruptedStreamsDoNotWait(t *testing.T) {
 		_, err = packStream(ctx, bundle, &stalled{began: began, until: t.Context()}, store.PackOptions{})
 		return errors.Join(err, bundle.Close())
 	})
+	run("report to somebody who does not read", func(ctx context.Context, began chan<- struct{}) error {
+		app := newApp(&stalled{began: began, until: t.Context()}, io.Discard, lookup(nil), noon)
+		cmd := app.command()
+		cmd.SetArgs([]string{"report", "--bundle", path, "-o", "-"})
+		return cmd.ExecuteContext(ctx)
+	})
 	run("unpack from somebody who does not write", func(ctx context.Context, began chan<- struct{}) error {
 		_, err := unpackStream(ctx, &stalled{began: began, until: t.Context()}, filepath.Join(t.TempDir(), "out"), store.UnpackOptions{})
 		return err

@@ -126,7 +126,19 @@ func packedPath(to, bundle string) (string, error) {
 }
 
 // packStream packs to a stream that may block for long: an interruption does not wait for it.
-func packStream(ctx context.Context, bundle *store.Bundle, w io.Writer, how store.PackOptions) (store.Packed, error) {
+func packStream(ctx context.Context, bundle *store.Bundle, w io.Writer, how store.PackOptions) (result store.Packed, err error) {
+	err = streamTo(ctx, w, func(to io.Writer) (err error) {
+		result, err = bundle.Pack(ctx, to, how)
+		return err
+	})
+	if err != nil {
+		return store.Packed{}, err
+	}
+	return result, nil
+}
+
+// streamTo lets write write to standard output, which may block for long: an interruption does not wait for it.
+func streamTo(ctx context.Context, w io.Writer, write func(io.Writer) error) error {
 	from, to := io.Pipe()
 	defer context.AfterFunc(ctx, func() { _ = from.CloseWithError(ctx.Err()) })()
 	written := make(chan error, 1)
@@ -135,19 +147,19 @@ func packStream(ctx context.Context, bundle *store.Bundle, w io.Writer, how stor
 		_ = from.CloseWithError(err) // nil: the end
 		written <- err
 	}()
-	result, err := bundle.Pack(ctx, to, how)
+	err := write(to)
 	_ = to.CloseWithError(err) // nil: the end
 	if err != nil {
-		return store.Packed{}, err
+		return err
 	}
 	select {
 	case err := <-written:
 		if err != nil {
-			return store.Packed{}, fmt.Errorf("write to standard output: %w", err)
+			return fmt.Errorf("write to standard output: %w", err)
 		}
-		return result, nil
+		return nil
 	case <-ctx.Done():
-		return store.Packed{}, ctx.Err()
+		return ctx.Err()
 	}
 }
 
