@@ -101,6 +101,9 @@ func (s *stage) start(args ...string) *process {
 func (s *stage) startWith(stdout *os.File, args ...string) *process {
 	s.t.Helper()
 	p := &process{s: s, cmd: exec.Command(program, args...), started: time.Now()}
+	if s.background {
+		p.cmd = exec.Command("sh", append([]string{"-c", `trap "" INT; exec "$0" "$@"`, program}, args...)...)
+	}
 	p.cmd.Dir = s.home
 	p.cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.home, "TMPDIR=" + os.TempDir(), "XDG_STATE_HOME=" + filepath.Join(s.home, "state"), "NO_PROXY=*",

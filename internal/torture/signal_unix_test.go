@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -179,38 +178,39 @@ func TestASignalEndsEveryWait(t *testing.T) {
 }
 
 // TestASecondSignalEndsAtOnce: the first is waiting for something (here it is kept from ending by a stdout that nobody
-// reads); the second ends the process without further ado.
+// reads); the second ends the process without further ado. Where a script had put the run into the background, it did not.
 func TestASecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
-	// The program inherits what these tests ignore, which is SIGINT when a script has put them into the background, and then the second
-	// one would not end it. What is caught is not ignored.
-	caught := make(chan os.Signal, 1)
-	signal.Notify(caught, os.Interrupt)
-	t.Cleanup(func() { signal.Stop(caught) })
-	s := newStage(t)
-	proxy := s.servePlatform(slowly(30 * time.Millisecond))
-	reader, writer, err := os.Pipe()
-	s.must(err)
-	defer func() { _ = reader.Close() }()
-	s.must(fill(writer))
-	p := s.startWith(writer, s.fetchArgs()...)
-	s.must(writer.Close())
-	s.until(func() bool { return proxy.Requests() >= 60 })
-	s.must(p.cmd.Process.Signal(os.Interrupt))
-	ended := make(chan ended, 1)
-	go func() { ended <- p.wait() }()
-	select {
-	case e := <-ended:
-		t.Fatalf("it ended although its report could not be written\n%s", e)
-	case <-time.After(1500 * time.Millisecond):
+	for name, background := range map[string]bool{"in the foreground": false, "in the background of a script": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			s.background = background
+			proxy := s.servePlatform(slowly(30 * time.Millisecond))
+			reader, writer, err := os.Pipe()
+			s.must(err)
+			defer func() { _ = reader.Close() }()
+			s.must(fill(writer))
+			p := s.startWith(writer, s.fetchArgs()...)
+			s.must(writer.Close())
+			s.until(func() bool { return proxy.Requests() >= 60 })
+			s.must(p.cmd.Process.Signal(os.Interrupt))
+			ended := make(chan ended, 1)
+			go func() { ended <- p.wait() }()
+			select {
+			case e := <-ended:
+				t.Fatalf("it ended although its report could not be written\n%s", e)
+			case <-time.After(1500 * time.Millisecond):
+			}
+			sent := time.Now()
+			s.must(p.cmd.Process.Signal(os.Interrupt))
+			e := <-ended
+			if took := time.Since(sent); e.code != exitInterrupted || took > soon() {
+				t.Errorf("exit %d, %s after the second signal\n%s", e.code, took, e)
+			}
+			s.verify()
+		})
 	}
-	sent := time.Now()
-	s.must(p.cmd.Process.Signal(os.Interrupt))
-	e := <-ended
-	if took := time.Since(sent); e.code == exitDone || took > soon() {
-		t.Errorf("exit %d, %s after the second signal\n%s", e.code, took, e)
-	}
-	s.verify()
 }
 
 // fill makes a pipe so full that the next write to it waits. It asks the pipe itself: a deadline may pass on a busy machine

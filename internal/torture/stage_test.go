@@ -123,6 +123,7 @@ type stage struct {
 	limit      time.Duration        // of a run
 	measure    bool                 // the memory of the program
 	credential *syscall.SysProcAttr // as whom the program runs; nil: as the test
+	background bool                 // the program runs as what a script has put into the background: SIGINT is ignored
 
 	platform *faultproxy.Server
 	target   *faultproxy.Server
