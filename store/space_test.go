@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"os"
 	"path/filepath"
 	"testing"
 )
@@ -27,6 +28,17 @@ func TestNoRoomIsSaidBeforeAnythingIsWritten(t *testing.T) {
 	}
 	if there, err := exists(filepath.Dir(path)); there || err != nil {
 		t.Errorf("a directory was made (%v)", err)
+	}
+}
+
+// TestADiskWithoutASizeHasRoom: /proc stands for file systems that tell no size at all. They were taken for full.
+func TestADiskWithoutASizeHasRoom(t *testing.T) {
+	t.Parallel()
+	if _, err := os.Stat("/proc/self"); err != nil {
+		t.Skip("there is no /proc here")
+	}
+	if err := roomToBegin(osDisk{}, "/proc/self/bundle"); err != nil {
+		t.Error(err)
 	}
 }
 
