@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/signal"
@@ -16,6 +17,21 @@ func interruptions() []os.Signal {
 		signals = append(signals, syscall.SIGHUP)
 	}
 	return signals
+}
+
+// untilInterrupted ends with the first signal; the second one ends the process at once. That is not left to the system, which
+// ignores SIGINT where a script has put the run into the background.
+func untilInterrupted() context.Context {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, interruptions()...)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(exitInterrupted)
+	}()
+	return ctx
 }
 
 // The exit codes of every command (DESIGN, promise 1).

@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"log"
 	"os"
-	"os/signal"
 	"time"
 
 	"pyrobundle/internal/httpapi"
@@ -27,21 +26,6 @@ func main() {
 	err := app.command().ExecuteContext(ctx)
 	app.complain(err)
 	os.Exit(exitCode(err))
-}
-
-// untilInterrupted ends with the first signal; the second one ends the process at once. That is not left to the system, which
-// ignores SIGINT where a script has put the run into the background.
-func untilInterrupted() context.Context {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, interruptions()...)
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		<-signals
-		cancel()
-		<-signals
-		os.Exit(exitInterrupted)
-	}()
-	return ctx
 }
 
 // exitCode is the one place where an error becomes an exit code; docs/json-output.md and every help list them.
