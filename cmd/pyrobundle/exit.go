@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // interruptions are the signals that end a run in good order. SIGHUP is what a run gets whose session is lost, but one under
@@ -19,6 +20,10 @@ func interruptions() []os.Signal {
 	return signals
 }
 
+// echo is how long a signal may come again and be the same one: timeout of GNU coreutils sends it to its child and, within a
+// millisecond, to the group of both. A person who means two takes longer.
+const echo = 200 * time.Millisecond
+
 // untilInterrupted ends with the first signal; the second one ends the process at once. That is not left to the system, which
 // ignores SIGINT where a script has put the run into the background.
 func untilInterrupted() context.Context {
@@ -28,7 +33,9 @@ func untilInterrupted() context.Context {
 	go func() {
 		<-signals
 		cancel()
-		<-signals
+		for first := time.Now(); time.Since(first) < echo; {
+			<-signals
+		}
 		os.Exit(exitInterrupted)
 	}()
 	return ctx

@@ -213,6 +213,22 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	}
 }
 
+// TestASignalThatComesTwiceIsOne: timeout of GNU coreutils sends it to its child, and at once to the group that both are of. The second
+// one took the report with it. Of two kinds here, so that the system does not make one of them.
+func TestASignalThatComesTwiceIsOne(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	proxy := s.servePlatform(slowly(30 * time.Millisecond))
+	p := s.start(s.fetchArgs()...)
+	s.until(func() bool { return proxy.Requests() >= 60 })
+	sent := time.Now()
+	s.must(p.cmd.Process.Signal(os.Interrupt))
+	s.must(p.cmd.Process.Signal(syscall.SIGTERM))
+	e := p.wait()
+	s.expectCutShort(e, time.Since(sent))
+	s.verify()
+}
+
 // fill makes a pipe so full that the next write to it waits. It asks the pipe itself: a deadline may pass on a busy machine
 // before anything was written.
 func fill(w *os.File) error {
