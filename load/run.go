@@ -27,7 +27,7 @@ type run struct {
 	uploads   chan struct{}       // a slot for each upload in flight
 	images    *semaphore.Weighted // bytes of images held
 	records   *semaphore.Weighted // bytes of the bundle's records held
-	large     chan struct{}       // a slot for each sequence in flight that has many rows on the target
+	large     chan struct{}       // a slot for each sequence in flight that has many rows on the target, or a large annotation
 	workers   sync.WaitGroup
 	unlock    func() error
 
