@@ -63,3 +63,20 @@ func TestRepairAsksAgainForExactlyWhatIsDamaged(t *testing.T) {
 		t.Error("the repaired bundle differs")
 	}
 }
+
+// TestRepairAsksForNoSequenceThatOnlyADamagedKeyNames: the platform has none, or none of such an id can be, and what it answered to
+// that stayed on record for good.
+func TestRepairAsksForNoSequenceThatOnlyADamagedKeyNames(t *testing.T) {
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), 3)
+	b := newBundle(t, p)
+	b.fetch(config())
+	p.forgetRequests()
+	cfg := config()
+	cfg.From, cfg.To = "", ""
+	cfg.Repair = []store.Finding{{Object: "sequence 4242", Sequences: []int64{4242}}}
+	wantNoProblems(t, b.fetch(cfg))
+	if n := p.asked("/4242"); n != 0 {
+		t.Errorf("it was asked for %d times", n)
+	}
+}

@@ -18,7 +18,9 @@ import (
 // RetryIncomplete what was incomplete too.
 func (r *run) recall(ctx context.Context) error {
 	for id := range r.damaged {
-		r.due[id] = true
+		if !r.onlyNamed(ctx, id) {
+			r.due[id] = true
+		}
 	}
 	if r.cfg.DryRun {
 		var err error
@@ -50,6 +52,16 @@ func (r *run) recall(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// onlyNamed reports whether there is nothing of a damaged sequence but its id: what is lost is put on record when the bundle is
+// opened, like a failure, so that only a damaged key can have named another one.
+func (r *run) onlyNamed(ctx context.Context, id int64) bool {
+	if r.have == nil {
+		return false
+	}
+	_, err := r.have.Sequence(ctx, id)
+	return errors.Is(err, store.ErrNotFound)
 }
 
 // dueDays are days outside of those asked for whose listing failed before, this account's or, for an administrator, anyone's.

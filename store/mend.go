@@ -209,9 +209,6 @@ func (o *owner) restoreSummaries(t *txn, damaged damagedEntries) error {
 			return err
 		}
 	}
-	if len(damaged[bucketSequences]) == 0 {
-		return nil
-	}
 	var orphans [][]byte
 	if err := t.each(bucketByDay, func(key, _ []byte) error {
 		_, id, err := splitDayKey(key)
@@ -222,11 +219,14 @@ func (o *owner) restoreSummaries(t *txn, damaged damagedEntries) error {
 	}); err != nil {
 		return err
 	}
+	if len(damaged[bucketByDay]) == 0 {
+		damaged[bucketSequences] = nil // summaries name all that are lost; a key may itself be what is damaged, and name none
+	}
 	for _, key := range orphans {
 		if err := t.remove(bucketByDay, key); err != nil {
 			return err
 		}
-		damaged[bucketSequences] = append(damaged[bucketSequences], key[8:]) // recordLost needs it: its own key may be what is damaged
+		damaged[bucketSequences] = append(damaged[bucketSequences], key[8:]) // for recordLost
 	}
 	return nil
 }
