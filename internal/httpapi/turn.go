@@ -2,7 +2,8 @@ package httpapi
 
 import "context"
 
-// Turn is the right to hold something large, of what servers and bundles send as much of as they like: one of the slots of a channel, which has room for as many as may be held at once.
+// Turn is the right to hold something large, of what servers and bundles send as much of as they like: one of the slots of a
+// channel, which has room for as many as may be held at once.
 // Who needs none never waits. A Turn is its holder's alone; a nil one is never waited for.
 type Turn struct {
 	slots chan struct{}
