@@ -24,9 +24,9 @@ func interruptions() []os.Signal {
 // millisecond, to the group of both. A person who means two takes longer.
 const echo = 200 * time.Millisecond
 
-// untilInterrupted ends with the first signal; the second one ends the process at once. That is not left to the system, which
-// ignores SIGINT where a script has put the run into the background.
-func untilInterrupted() context.Context {
+// untilInterrupted is a context that ends with the first signal; the second one ends the process at once, by exit. That is not left
+// to the system, which ignores SIGINT where a script has put the run into the background.
+func untilInterrupted(exit func(code int)) context.Context {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, interruptions()...)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -36,7 +36,7 @@ func untilInterrupted() context.Context {
 		for first := time.Now(); time.Since(first) < echo; {
 			<-signals
 		}
-		os.Exit(exitInterrupted)
+		exit(exitInterrupted)
 	}()
 	return ctx
 }

@@ -21,7 +21,7 @@ import (
 
 func main() {
 	log.SetOutput(io.Discard) // net/http writes there what servers send unasked, an echoed token included
-	ctx := untilInterrupted()
+	ctx := untilInterrupted(os.Exit)
 	app := newApp(os.Stdout, os.Stderr, os.LookupEnv, time.Now)
 	err := app.command().ExecuteContext(ctx)
 	app.complain(err)
