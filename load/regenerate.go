@@ -51,7 +51,7 @@ func Regenerate(ctx context.Context, dst Target, cfg Config) (Result, error) {
 func (r *run) regenerateDay(day store.Day, absent map[int64]bool) (whole bool) {
 	filter := annotation.SequenceFilter{
 		SourceAPI: r.cfg.SourceAPI, CameraID: r.cfg.Query.CameraID, Annotations: true,
-		From: day.Start(), To: day.Next().Start().Add(-time.Microsecond),
+		From: day.Start(), To: day.Start().AddDate(0, 0, 1).Add(-time.Microsecond),
 	}
 	for sequence, err := range r.dst.Sequences(r.ctx, filter) {
 		if err != nil {

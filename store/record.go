@@ -81,8 +81,13 @@ func (d Day) Start() time.Time {
 	return t
 }
 
-// Next returns the following day.
-func (d Day) Next() Day { return DayOf(d.Start().AddDate(0, 0, 1)) }
+// Next returns the following day. Behind 9999-12-31, the last that can be written, that is no day, but sorts behind every one.
+func (d Day) Next() Day {
+	if next := DayOf(d.Start().AddDate(0, 0, 1)); next > d {
+		return next
+	}
+	return d + "+1"
+}
 
 // Time is a platform timestamp: naive ISO-8601 in UTC (contract A.0); a zone, where one is given, is honoured.
 type Time struct{ time.Time }

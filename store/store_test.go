@@ -85,6 +85,7 @@ func TestQuerySelects(t *testing.T) {
 		{"from a day", Query{From: "2026-07-02"}, func(r SequenceRecord) bool { return DayOf(r.Sequence.StartedAt.Time) >= "2026-07-02" }},
 		{"to a day", Query{To: "2026-07-01"}, func(r SequenceRecord) bool { return DayOf(r.Sequence.StartedAt.Time) <= "2026-07-01" }},
 		{"one day", Query{From: "2026-07-02", To: "2026-07-02"}, func(r SequenceRecord) bool { return DayOf(r.Sequence.StartedAt.Time) == "2026-07-02" }},
+		{"to the last day that can be written", Query{To: "9999-12-31"}, func(SequenceRecord) bool { return true }},
 		{"a camera", Query{CameraID: 2}, func(r SequenceRecord) bool { return r.Sequence.CameraID == 2 }},
 		{"an organization", Query{OrganizationID: 2}, func(r SequenceRecord) bool { return r.OrganizationID() == 2 }},
 		{"ids", Query{IDs: []int64{9, 3, 4000}}, func(r SequenceRecord) bool { return r.Sequence.ID == 9 || r.Sequence.ID == 3 }},
