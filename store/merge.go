@@ -160,26 +160,26 @@ func (m *merge) documents(ctx context.Context) error {
 		}
 	}
 	if err := m.each(ctx, bucketOrganizations, func(ctx context.Context, row []*entry) error {
-		doc, err := m.newest(row, listed)
-		if err != nil || doc == nil {
+		i, err := m.newest(row, listed)
+		if err != nil || i < 0 {
 			return err
 		}
-		o, err := ParseOrganization(doc)
-		if err != nil {
-			return corruptf("%w", err)
+		o, err := bounded(ParseOrganization)(row[i].body)
+		if err := checkID("organization", row[i].key, o.ID, err); err != nil {
+			return fmt.Errorf("bundle %s: %w", m.bundles[i].path, err)
 		}
 		return m.writer.PutOrganizations(ctx, []Organization{o})
 	}); err != nil {
 		return err
 	}
 	return m.each(ctx, bucketCameras, func(ctx context.Context, row []*entry) error {
-		doc, err := m.newest(row, listed)
-		if err != nil || doc == nil {
+		i, err := m.newest(row, listed)
+		if err != nil || i < 0 {
 			return err
 		}
-		c, err := ParseCamera(doc)
-		if err != nil {
-			return corruptf("%w", err)
+		c, err := bounded(ParseCamera)(row[i].body)
+		if err := checkID("camera", row[i].key, c.ID, err); err != nil {
+			return fmt.Errorf("bundle %s: %w", m.bundles[i].path, err)
 		}
 		return m.writer.PutCameras(ctx, []Camera{c})
 	})
@@ -230,26 +230,26 @@ func (b *Bundle) lastListed(ctx context.Context) (last age, err error) {
 	return last, nil
 }
 
-// newest chooses the document of the bundle that was listed last, of equally old ones the one that sorts last; nil where the
-// bundle that is written to has that document.
-func (m *merge) newest(row []*entry, listed []age) ([]byte, error) {
-	best := -1
+// newest chooses the bundle whose document counts: the one that was listed last, of equally old ones the one whose document sorts
+// last; -1 where the bundle that is written to has that document.
+func (m *merge) newest(row []*entry, listed []age) (best int, err error) {
+	best = -1
 	for i, e := range row {
 		if e == nil {
 			continue
 		}
 		body, err := m.readable(i, e)
 		if err != nil {
-			return nil, err
+			return -1, err
 		}
 		if best < 0 || cmp.Or(listed[i].compare(listed[best]), bytes.Compare(body, row[best].body)) > 0 {
 			best = i
 		}
 	}
 	if row[0] != nil && bytes.Equal(row[0].body, row[best].body) {
-		return nil, nil
+		return -1, nil
 	}
-	return row[best].body, nil
+	return best, nil
 }
 
 // sequences joins the records of each sequence and writes what the bundle does not say yet.

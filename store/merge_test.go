@@ -336,3 +336,18 @@ func TestMergeDoesNotDependOnOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestMergeTakesNoDocumentUnderAnotherId: it went over that of the other camera, or under it, as it came.
+func TestMergeTakesNoDocumentUnderAnotherId(t *testing.T) {
+	for bucket, doc := range map[string]string{
+		bucketCameras:       `{"id":2,"organization_id":1,"name":"another"}`,
+		bucketOrganizations: `{"id":2,"name":"another"}`,
+	} {
+		path := newSample(2, 1, 100).build(t, WriteOptions{})
+		edit(t, path, func(tx *txn) error { return tx.put(bucket, idKey(1), []byte(doc)) })
+		c := filepath.Join(t.TempDir(), "c")
+		if _, err := Merge(t.Context(), c, []string{path}, MergeOptions{}); !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want %v that names the bundle", bucket, err, ErrCorrupt)
+		}
+	}
+}
