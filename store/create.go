@@ -103,7 +103,7 @@ func prepareDirectory(path string, o WriteOptions) error {
 	if info, err := os.Stat(path); err == nil && !info.IsDir() {
 		return fmt.Errorf("%w: it is not a directory", ErrNotBundle)
 	}
-	if err := os.MkdirAll(path, dirMode); err != nil {
+	if err := makeDirectories(path, o.disk.syncDir); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(path)

@@ -122,6 +122,26 @@ func requireImages(path string) error {
 	return err
 }
 
+// makeDirectories makes a directory and those that lead to it, and the names of the new ones durable.
+func makeDirectories(path string, sync func(string) error) error {
+	var changed []string
+	for at := path; filepath.Dir(at) != at; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); !isMissing(err) {
+			break
+		}
+		changed = append(changed, filepath.Dir(at))
+	}
+	if err := os.MkdirAll(path, dirMode); err != nil {
+		return err
+	}
+	for _, directory := range changed {
+		if err := sync(directory); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // replaceFile writes data under a temporary name, syncs it and renames it over path: a reader sees the old or the new
 // contents, also after a power cut.
 func replaceFile(d disk, path, temporary string, data []byte) (err error) {

@@ -316,3 +316,27 @@ func TestShardThatIsMadeAnewKeepsItsName(t *testing.T) {
 		mustBeSound(t, path)
 	}
 }
+
+// TestEveryNewDirectoryKeepsItsName: of several that a bundle's path needed the last two were made durable.
+func TestEveryNewDirectoryKeepsItsName(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	disk := &syncingDisk{synced: map[string]bool{}}
+	closeWriter(t, openWriterForTest(t, filepath.Join(root, "a", "b", "c", "d"), WriteOptions{disk: disk}))
+	for _, name := range []string{".", "a", "a/b", "a/b/c", "a/b/c/d"} {
+		if !disk.synced[filepath.Join(root, filepath.FromSlash(name))] {
+			t.Errorf("what is made in %s is lost in a power cut", name)
+		}
+	}
+}
+
+// syncingDisk knows which directories were synced.
+type syncingDisk struct {
+	osDisk
+	synced map[string]bool
+}
+
+func (d *syncingDisk) syncDir(path string) error {
+	d.synced[path] = true
+	return d.osDisk.syncDir(path)
+}

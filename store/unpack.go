@@ -183,7 +183,7 @@ func (u *unpacking) rest(r io.Reader) io.Reader {
 // into unpacks the members behind the manifest into the directory beside the bundle's place, and gives it its name.
 func (u *unpacking) into() (err error) {
 	directory, parent := u.path+unpackingSuffix, filepath.Dir(u.path)
-	if err := os.MkdirAll(parent, dirMode); err != nil {
+	if err := makeDirectories(parent, syncDir); err != nil {
 		return err
 	}
 	unlock, err := lockOut(directory + ".lock")
