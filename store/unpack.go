@@ -87,15 +87,16 @@ func unpack(ctx context.Context, r io.Reader, path string, o UnpackOptions) (Unp
 		return Unpacked{}, err
 	}
 	there, err := u.alreadyThere()
+	if err == nil && !there {
+		there, err = u.into()
+		err = fullDisk(err, u.total, u.written)
+	}
 	if err != nil {
 		return Unpacked{}, err
 	}
 	if there {
 		_, err := io.Copy(io.Discard, u.rest(r)) // whoever writes the stream may end in peace
 		return Unpacked{Members: len(u.members) + 1, AlreadyThere: true}, err
-	}
-	if err := u.into(); err != nil {
-		return Unpacked{}, fullDisk(err, u.total, u.written)
 	}
 	return Unpacked{Members: len(u.members) + 1, Kept: u.kept, Bytes: u.total}, nil
 }
@@ -180,47 +181,79 @@ func (u *unpacking) rest(r io.Reader) io.Reader {
 	return u.source
 }
 
-// into unpacks the members behind the manifest into the directory beside the bundle's place, and gives it its name.
-func (u *unpacking) into() (err error) {
+// into unpacks the members behind the manifest into the directory beside the bundle's place, and gives it its name. there is true
+// where another Unpack has done so while this one waited for the lock.
+func (u *unpacking) into() (there bool, err error) {
 	directory, parent := u.path+unpackingSuffix, filepath.Dir(u.path)
 	if err := makeDirectories(parent, syncDir); err != nil {
-		return err
+		return false, err
 	}
 	unlock, err := lockOut(directory + ".lock")
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
+	if there, err := u.alreadyThere(); err != nil || there {
+		return there, err
+	}
 	if err := u.fill(directory); err != nil {
-		return err
+		return false, err
 	}
 	if err := os.Remove(u.path); err != nil && !isMissing(err) { // an empty directory
-		return err
+		return false, err
 	}
 	if err := patiently(func() error { return os.Rename(directory, u.path) }, isInUse); err != nil {
-		return err
+		return false, err
 	}
-	return syncDir(parent)
+	return false, syncDir(parent)
 }
 
-// lockOut keeps a second Unpack out of the same directory, by bbolt's lock: it works wherever bundles do.
+// lockOut keeps a second Unpack out of the same directory, by bbolt's lock: it works wherever bundles do. A lock that was got of a
+// file which lost its name meanwhile keeps nobody out; the file that has the name is locked then.
 func lockOut(file string) (unlock func() error, err error) {
-	if err := requireRegular(file); err != nil && !isMissing(err) {
-		return nil, err
-	}
-	lock, err := openNew(file)
-	if errors.Is(err, bbolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("%w: it is being unpacked", ErrLocked)
-	}
-	if err != nil { // what is left of a process that was killed here
-		if os.Remove(file) != nil {
-			return nil, err // it is not that
+	const most = 100 // tries: a file system that cannot tell files apart is no reason to refuse it
+	for tries := 1; ; tries++ {
+		if err := requireRegular(file); err != nil && !isMissing(err) {
+			return nil, err
 		}
-		if lock, err = openNew(file); err != nil {
+		lock, err := openLock(file)
+		if errors.Is(err, bbolterrors.ErrTimeout) {
+			return nil, fmt.Errorf("%w: it is being unpacked", ErrLocked)
+		}
+		if err != nil { // what is left of a process that was killed here
+			if os.Remove(file) != nil {
+				return nil, err // it is not that
+			}
+			if lock, err = openLock(file); err != nil {
+				return nil, err
+			}
+		}
+		held, heldErr := lock.file.Stat()
+		if named, err := os.Lstat(file); err == nil && heldErr == nil && os.SameFile(held, named) || tries == most {
+			return func() error { return unlockAndRemove(lock, file) }, nil
+		}
+		if err := errors.Join(heldErr, lock.Close()); err != nil {
 			return nil, err
 		}
 	}
-	return func() error { return errors.Join(lock.Close(), os.Remove(file)) }, nil
+}
+
+func openLock(file string) (lock *indexFile, err error) {
+	defer guard(&err)()
+	return openHandle(file, false, os.OpenFile)
+}
+
+// unlockAndRemove removes the file before its lock is free: whoever has that next can tell that it is no longer the one of the name.
+func unlockAndRemove(lock *indexFile, file string) error {
+	err := os.Remove(file)
+	closed := lock.Close()
+	if err != nil && !isMissing(err) { // Windows removes no open file, nor one that somebody else waits for
+		err = os.Remove(file)
+	}
+	if isInUse(err) || isMissing(err) {
+		err = nil
+	}
+	return errors.Join(err, closed)
 }
 
 // isRefusal reports whether an archive was refused for what it holds, as opposed to one that is not all there yet.

@@ -80,6 +80,81 @@ func TestLockOfAKilledUnpackIsTakenOver(t *testing.T) {
 	}
 }
 
+// TestUnpackThatWaitedFindsTheBundle: it got the lock of a file that was removed meanwhile, unpacked all once more, failed because
+// the bundle was there, and left what it had unpacked.
+func TestUnpackThatWaitedFindsTheBundle(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells which files are open")
+	}
+	archive := packed(t, packable(t))
+	dir := t.TempDir()
+	first, out := filepath.Join(dir, "first"), filepath.Join(dir, "out")
+	if _, err := Unpack(t.Context(), bytes.NewReader(archive), first, UnpackOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	lock := out + unpackingSuffix + ".lock"
+	unlock, err := lockOut(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var result Unpacked
+	ended := make(chan error, 1)
+	go func() {
+		var err error
+		result, err = Unpack(t.Context(), bytes.NewReader(archive), out, UnpackOptions{})
+		ended <- err
+	}()
+	for len(ended) == 0 && openings(t, lock) < 2 {
+		runtime.Gosched()
+	}
+	if err := errors.Join(os.Rename(first, out), unlock()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; errors.Is(err, ErrLocked) {
+		t.Skip("it waited for too long: the machine is busy")
+	} else if err != nil || !result.AlreadyThere {
+		t.Errorf("%+v, %v", result, err)
+	}
+	left, err := filepath.Glob(out + ".*")
+	if err != nil || left != nil {
+		t.Errorf("%q is left, %v", left, err)
+	}
+}
+
+// TestLockIsTheOneThatHasTheName: a lock that was got of a file without a name keeps nobody out.
+func TestLockIsTheOneThatHasTheName(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux tells which files are open")
+	}
+	file := filepath.Join(t.TempDir(), "lock")
+	for range 3 {
+		unlock, err := lockOut(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waiting := make(chan error, 1)
+		go func() {
+			again, err := lockOut(file)
+			if err == nil {
+				if _, lost := os.Lstat(file); lost != nil {
+					err = lost
+				}
+				err = errors.Join(err, again())
+			}
+			waiting <- err
+		}()
+		for len(waiting) == 0 && openings(t, file) < 2 {
+			runtime.Gosched()
+		}
+		if err := unlock(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-waiting; err != nil && !errors.Is(err, ErrLocked) {
+			t.Error(err)
+		}
+	}
+}
+
 func TestUnpackJoinsParts(t *testing.T) {
 	path := packable(t)
 	dir := t.TempDir()
