@@ -216,7 +216,7 @@ func isToken(word string) bool {
 
 // Patterns of redact. A token in free text is recognised by its form alone: names and hashes must stay readable.
 var (
-	urlPattern    = regexp.MustCompile(`(?i)\b[a-z][a-z0-9+.-]*://[^\s"<>]*`)                          //nolint:gochecknoglobals // compiled once
+	urlPattern    = regexp.MustCompile(`(?i)[a-z][a-z0-9+.-]*://[^\s"<>]*`)                            //nolint:gochecknoglobals // compiled once
 	bearerPattern = regexp.MustCompile(`(?i)\b(bearer\s+)\S+`)                                         //nolint:gochecknoglobals // compiled once
 	jwtPattern    = regexp.MustCompile(`\beyJ[\w-]{5,}\.[\w-]{5,}(\.[\w-]*)?`)                         //nolint:gochecknoglobals // compiled once
 	signedPattern = regexp.MustCompile(`(?i)(x-amz-[a-z0-9-]*=?|signature=|awsaccesskeyid=)[^\s&"']*`) //nolint:gochecknoglobals // compiled once
@@ -242,6 +242,9 @@ func redactURL(text string) string {
 		}
 	}
 	host := authority(rest)
+	if at := strings.LastIndexByte(host, '@'); at >= 0 { // a name alone, and a later @ that is none of its
+		rest, host = rest[at+1:], host[at+1:]
+	}
 	if _, port, _ := strings.Cut(host, ":"); !strings.HasPrefix(host, "[") && strings.Trim(port, "0123456789") != "" {
 		rest = "***" + rest[len(host):]
 	}

@@ -78,6 +78,10 @@ func TestRedactLeavesNoPassword(t *testing.T) {
 		"GET https://s.test:8080/a/@2x/b.jpg: 403":       "GET https://2x/b.jpg: 403", // rather too much
 		"GET https://s.test/a/@2x/b.jpg: 403":            "GET https://s.test/a/@2x/b.jpg: 403",
 		"GET http://[::1]:8080/a: 403":                   "GET http://[::1]:8080/a: 403",
+		"GET https://cret@s.test/a/@2x/b.jpg: 403":       "GET https://s.test/a/@2x/b.jpg: 403",
+		"GET https://cret@host/x?to=a@b: 403":            "GET https://host/x: 403",
+		"GET https://cret@host#@: 403":                   "GET https://host: 403",
+		"PLATFORM_https://user:cret@host/x: 403":         "PLATFORM_https://host/x: 403",
 		"GET https://user:cret@host/x?y=1#z: 503":        "GET https://host/x: 503",
 		"GET https://user:s3@cret@host/x: 503":           "GET https://host/x: 503",
 		"GET https://user:s3/cret@host/x: 503":           "GET https://host/x: 503",
