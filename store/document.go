@@ -121,15 +121,18 @@ func (k kind) filter(f field, dropped func(string)) (value json.RawMessage, keep
 		}
 		return f.value, true, nil
 	}
-	name := strings.ToLower(f.name)
+	name := folded(f.name)
 	suspicious := secretName(name) || k.mentions(name) || holdsURL(text) || holdsToken(text)
 	return f.value, !suspicious, nil
 }
 
-// mentions reports whether a lower-case name is one of k's own in other letters: encoding/json would take one for the other.
-func (k kind) mentions(lower string) bool {
-	_, object := k.objects[lower]
-	return object || slices.Contains(k.known, lower) || slices.Contains(k.never, lower)
+// folded is a name in the letters by which names are compared: lower case, and s for ſ, which encoding/json takes for it, too.
+func folded(name string) string { return strings.ReplaceAll(strings.ToLower(name), "ſ", "s") }
+
+// mentions reports whether a folded name is one of k's own in other letters: encoding/json would take one for the other.
+func (k kind) mentions(name string) bool {
+	_, object := k.objects[name]
+	return object || slices.Contains(k.known, name) || slices.Contains(k.never, name)
 }
 
 func stripObjects(k kind, array json.RawMessage, dropped func(string)) (json.RawMessage, error) {
@@ -150,12 +153,12 @@ func stripObjects(k kind, array json.RawMessage, dropped func(string)) (json.Raw
 	return append(out, ']'), nil
 }
 
-// secretName reports whether a lower-case field name is that of a secret.
-func secretName(lower string) bool {
+// secretName reports whether a folded field name is that of a secret.
+func secretName(name string) bool {
 	for _, word := range []string{
 		"url", "token", "secret", "hook", "password", "signature", "credential", "apikey", "api_key", "telegram",
 	} {
-		if strings.Contains(lower, word) {
+		if strings.Contains(name, word) {
 			return true
 		}
 	}
@@ -287,7 +290,7 @@ func forbidden(k kind, doc json.RawMessage) error {
 		if slices.Contains(k.known, f.name) {
 			continue
 		}
-		if name := strings.ToLower(f.name); secretName(name) || k.mentions(name) {
+		if name := folded(f.name); secretName(name) || k.mentions(name) {
 			return fmt.Errorf("its %s document holds %q", k.name, f.name)
 		}
 		if holdsURL(stringValue(f.value)) {

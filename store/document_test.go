@@ -45,6 +45,8 @@ func TestStrip(t *testing.T) {
 		},
 		{"a name like a secret goes", "sequence", `{"id":1,"Webhook":1,"resetToken":2,"imageUrl":3,"passwordHint":4,"apikey":5}`, `{"id":1}`, []string{"sequence.Webhook", "sequence.resetToken", "sequence.imageUrl", "sequence.passwordHint", "sequence.apikey"}},
 		{"a known name in other letters goes", "sequence", `{"id":1,"ID":2,"Camera_Id":3}`, `{"id":1}`, []string{"sequence.ID", "sequence.Camera_Id"}},
+		{"a known name in letters that Go takes for it goes", "sequence", `{"id":1,"ſtarted_at":"2026-01-01T00:00:00","iſ_wildfire":"other","\u017fequence_azimuth":2}`, `{"id":1}`, []string{"sequence.ſtarted_at", "sequence.iſ_wildfire", "sequence.ſequence_azimuth"}},
+		{"a name like a secret in such letters goes", "sequence", `{"id":1,"paſſword":"cret","aſecret":2}`, `{"id":1}`, []string{"sequence.paſſword", "sequence.aſecret"}},
 		{"escaped names are read", "detection", `{"id":1,"\u0075rl":"http://x"}`, `{"id":1}`, []string{"detection.url"}},
 		{"the last of a repeated name counts", "detection", `{"id":1,"camera_id":2,"id":3}`, `{"id":3,"camera_id":2}`, nil},
 		{"a known field that is an object goes", "camera", `{"id":1,"name":{"url":"http://x"}}`, `{"id":1}`, []string{"camera.name"}},
