@@ -351,3 +351,28 @@ func TestMergeTakesNoDocumentUnderAnotherId(t *testing.T) {
 		}
 	}
 }
+
+// TestMergeAgainChangesNothingOfALongReason: cut within a character it was stored longer than it may be, and cut again each time.
+func TestMergeAgainChangesNothingOfALongReason(t *testing.T) {
+	const longest = 4096
+	for _, reason := range []string{
+		strings.Repeat("x", longest-3) + "🔥🔥", strings.Repeat("x", longest-2) + "\xff\xff", strings.Repeat("\xff.", longest),
+	} {
+		s := edited(1, 2, func(s *sample) {
+			r := &s.sequences[0]
+			r.Frames[1] = Frame{Key: r.Frames[1].Key, Problem: reason}
+		})
+		path, c := s.build(t, WriteOptions{}), filepath.Join(t.TempDir(), "c")
+		mergeForTest(t, c, path)
+		if again := mergeForTest(t, c, path); again.Unchanged != 1 {
+			t.Errorf("...%q: %+v", reason[len(reason)-6:], again)
+		}
+		r, err := openForTest(t, c).Sequence(t.Context(), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(r.Frames[1].Problem); n > longest {
+			t.Errorf("...%q: %d bytes are stored", reason[len(reason)-6:], n)
+		}
+	}
+}

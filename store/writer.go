@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
@@ -382,8 +383,8 @@ func (w *Writer) PutProblem(ctx context.Context, p Problem) error {
 // storedReason is what is stored of the reason of a problem.
 func storedReason(text string) string {
 	const longest = 4096 // bytes: an answer's body may be in it
-	text = redact(text)
-	return text[:min(len(text), longest)] // json.Marshal mends a rune cut in two
+	text = redact(strings.ToValidUTF8(text, "\uFFFD"))
+	return strings.ToValidUTF8(text[:min(len(text), longest)], "") // without the rest of a rune that is cut: as it is read back
 }
 
 // ClearProblem forgets a problem, and is no error where there is none.
