@@ -99,6 +99,9 @@ func (b *Bundle) PackFile(ctx context.Context, path string, o PackOptions) (pack
 
 // holds reports whether a directory is the bundle's or lies in it.
 func (b *Bundle) holds(directory string) bool {
+	if led, err := filepath.EvalSymlinks(directory); err == nil {
+		directory = led
+	}
 	at, err := filepath.Abs(directory)
 	for err == nil {
 		if sameFile(at, b.path) {

@@ -462,3 +462,17 @@ func TestPackKeepsWritersOut(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestPackIntoTheBundleByALink: the archive came to lie among the shards.
+func TestPackIntoTheBundleByALink(t *testing.T) {
+	t.Parallel()
+	path := packable(t)
+	at := filepath.Join(t.TempDir(), "usb")
+	link(t, filepath.Join(path, imagesName), at)
+	b := openForTest(t, path)
+	for _, to := range []string{filepath.Join(path, imagesName, "b.tar"), filepath.Join(at, "b.tar")} {
+		if _, err := b.PackFile(t.Context(), to, PackOptions{}); err == nil || !strings.Contains(err.Error(), "in the bundle itself") {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+}
