@@ -158,6 +158,24 @@ func TestFramesWithoutImageAreOfTheClassOfTheirImages(t *testing.T) {
 	}
 }
 
+// A sequence that the platform lost before all of its images had come is not tried again by any fetch, so a load that called the
+// rest failed would fail for ever.
+func TestFramesOfASequenceThatIsGoneAreIncomplete(t *testing.T) {
+	w := newWorld(t, annotation.Newest)
+	bundle := matrixBundle()
+	record := &bundle.records[0]
+	record.Coverage.Gone = true
+	record.Frames[0] = store.Frame{Key: record.Frames[0].Key, Problem: "503 after 6 attempts"}
+	want := "1 of 3 frames have no image in the bundle: its sequence is gone from the platform"
+	got := w.run(t, bundle)
+	if len(got.Problems) != 1 || got.Problems[0].Class != store.Incomplete || got.Problems[0].Reason != want {
+		t.Errorf("problems = %+v, want one, incomplete: %s", got.Problems, want)
+	}
+	if got.Sequences.Successful == 0 || got.Sequences.Failed != 0 {
+		t.Errorf("sequences %+v: the others of its frames are loaded", got.Sequences)
+	}
+}
+
 // TestABriefPlanHoldsNoDocuments: they take memory with the size of the data.
 func TestABriefPlanHoldsNoDocuments(t *testing.T) {
 	w := newWorld(t, annotation.Newest)

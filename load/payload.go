@@ -57,7 +57,7 @@ func want(record store.SequenceRecord, cfg Config, generation annotation.Generat
 	w := wanted{sequence: sequence, temporal: temporalOf(record.Sequence)}
 	for _, frame := range framesOf(record, cfg.Limit, cfg.Order) {
 		if frame.Image.IsZero() && !cfg.AssumeImages {
-			w.leaveOut(frame.Frame)
+			w.leaveOut(frame.Frame, record.Coverage.Gone)
 			continue
 		}
 		if text := frame.text(); text > maxFrame {
@@ -73,11 +73,13 @@ func want(record store.SequenceRecord, cfg Config, generation annotation.Generat
 	return w, nil
 }
 
-// leaveOut notes a frame without image.
-func (w *wanted) leaveOut(f store.Frame) {
+// leaveOut notes a frame without image. Of a sequence that is gone from the platform no fetch tries again what it lacks.
+func (w *wanted) leaveOut(f store.Frame, gone bool) {
 	switch {
 	case f.Permanent:
 		w.gone.add(short(f.Problem))
+	case gone:
+		w.gone.add("its sequence is gone from the platform")
 	case f.Problem == "":
 		w.absent.add("not downloaded yet; fetch again to get them")
 	default:

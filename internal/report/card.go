@@ -179,7 +179,10 @@ func (a *artist) notes(record store.SequenceRecord, r reading) []note {
 	if missing > 0 {
 		add("bad", "%s without image, left out by load: %s", plural(missing, "frame"), reason)
 	}
-	if !record.Coverage.Complete {
+	switch c := record.Coverage; {
+	case !c.Complete && c.Gone:
+		add("bad", "not fetched to its end before it was gone from the platform")
+	case !c.Complete:
 		add("bad", "not fetched to its end; fetch again to complete it")
 	}
 	for i, p := range a.problems[record.Sequence.ID] {

@@ -179,6 +179,25 @@ func addOddSequences(t *testing.T, path string) {
 
 // TestCardKeepsItsRation draws the card of a long sequence of the worst pictures and of texts, boxes and clusters without
 // end: 500 of them must fit into 50 MB.
+func TestNobodyIsToldToFetchASequenceThatIsGone(t *testing.T) {
+	record := store.SequenceRecord{
+		Sequence:   store.Sequence{ID: 1},
+		Detections: []store.Detection{{ID: 1, BucketKey: "a"}},
+		Frames:     []store.Frame{{Key: "a", Problem: "503 after 6 attempts"}},
+	}
+	for gone, want := range map[bool]bool{false: true, true: false} {
+		record.Coverage.Gone = gone
+		var a artist
+		var texts []string
+		for _, n := range a.notes(record, reading{frames: framesOf(record)}) {
+			texts = append(texts, n.Text)
+		}
+		if got := strings.Contains(strings.Join(texts, "\n"), "fetch again"); got != want {
+			t.Errorf("gone %v: %q, want to fetch again: %v", gone, texts, want)
+		}
+	}
+}
+
 func TestCardKeepsItsRation(t *testing.T) {
 	picture := image.NewRGBA(image.Rect(0, 0, 480, 270))
 	dice := rand.New(rand.NewPCG(3, 4))
