@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -251,16 +252,39 @@ func (r *importRun) preview(ctx context.Context) error {
 	}
 	r.fetched.Problems = r.accounts.refused
 	defer r.accounts.count(&r.fetched)
+	seen := map[int64]bool{}
 	return r.mirror.each(ctx, r.accounts, &r.fetched, func(client *platform.Client) (fetch.Result, error) {
 		preview := fetch.NewPreview(client, r.mirror.config)
-		planned, err := load.Run(ctx, previewed{preview}, r.target, r.load)
+		planned, err := load.Run(ctx, previewed{preview, r.accounts.beside(client), seen}, r.target, r.load)
 		joinLoads(&r.loaded, planned)
 		return preview.Result(), err
 	})
 }
 
-// previewed is a preview as load's Sequences: it has no images to describe.
-type previewed struct{ *fetch.Preview }
+// previewed is a preview as load's Sequences: it has no images to describe. The previews of several accounts each have what the
+// bundle holds of all of them; here each sequence is in one, that of its organization's account where there is one.
+type previewed struct {
+	*fetch.Preview
+	others map[int64]bool // organizations of the other accounts
+	seen   map[int64]bool // sequences of the previews so far
+}
+
+// Sequences are those of the preview that no other has.
+func (p previewed) Sequences(ctx context.Context, q store.Query) iter.Seq2[store.SequenceRecord, error] {
+	return func(yield func(store.SequenceRecord, error) bool) {
+		for record, err := range p.Preview.Sequences(ctx, q) {
+			if err == nil {
+				if p.others[record.OrganizationID()] || p.seen[record.Sequence.ID] {
+					continue
+				}
+				p.seen[record.Sequence.ID] = true
+			}
+			if !yield(record, err) {
+				return
+			}
+		}
+	}
+}
 
 // StatImage finds none; a dry run asks for none.
 func (previewed) StatImage(context.Context, store.Hash) (store.Image, error) {

@@ -196,6 +196,17 @@ func (l logins) close() {
 	}
 }
 
+// beside are the organizations of all clients but one.
+func (l logins) beside(client *platform.Client) map[int64]bool {
+	others := map[int64]bool{}
+	for _, other := range l.clients {
+		if other != client {
+			others[other.OrganizationID()] = true
+		}
+	}
+	return others
+}
+
 func (l logins) count(sum *mirrored) {
 	for _, client := range l.clients {
 		sum.requests += client.Requests()
