@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -54,8 +56,8 @@ other day that this fetch completed. The bundle stays, and the next import resum
 const importExample = `  # Everything of two days, end to end
   pyrobundle import --date-from 2024-01-01 --date-end 2024-01-02 --loglevel info
 
-  # Nightly, from a crontab
-  pyrobundle import --date-from yesterday --date-end today`
+  # Nightly, from a crontab: today, and what of the days before was live or failed
+  pyrobundle import --date-from -3d`
 
 func newImportCommand(a *app) *cobra.Command {
 	var opts importOptions
@@ -171,21 +173,50 @@ type importRun struct {
 // elsewhere collects the sequences that a fetch completed outside of the days asked for: what earlier runs left. Those of
 // the days themselves need no memory, however many they are.
 type elsewhere struct {
-	mu  sync.Mutex
-	ids map[int64]bool
+	mu   sync.Mutex
+	days map[int64]store.Day // by sequence
 }
 
-func (e *elsewhere) add(id int64) {
+func (e *elsewhere) add(id int64, day store.Day) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.ids == nil {
-		e.ids = map[int64]bool{}
+	if e.days == nil {
+		e.days = map[int64]store.Day{}
 	}
-	e.ids[id] = true
+	e.days[id] = day
 }
 
 // all returns the ids in order; nothing is added any more.
-func (e *elsewhere) all() []int64 { return slices.Sorted(maps.Keys(e.ids)) }
+func (e *elsewhere) all() []int64 { return slices.Sorted(maps.Keys(e.days)) }
+
+// cutShort names what a run that has ended early may not have loaded. Whole in the bundle, it is nothing that the next import
+// of other days would take up.
+func (e *elsewhere) cutShort() (problems []store.Problem) {
+	for _, id := range e.all() {
+		problems = append(problems, store.Problem{
+			Class: store.Failed, Kind: "sequence", ID: strconv.FormatInt(id, 10), SequenceID: id,
+			Reason: "fetched, but the run may have ended before it was loaded; " + e.again(id),
+		})
+	}
+	return problems
+}
+
+// loaded strikes off what a load has come to an end with, and says of what failed how it comes to be loaded.
+func (e *elsewhere) loaded(problems []store.Problem, ended error) {
+	var named []int64
+	for i, p := range problems {
+		if p.Class == store.Failed {
+			problems[i].Reason += "; " + e.again(p.SequenceID)
+		}
+		named = append(named, p.SequenceID)
+	}
+	maps.DeleteFunc(e.days, func(id int64, _ store.Day) bool { return ended == nil || slices.Contains(named, id) })
+}
+
+// again says how a sequence comes to be loaded that this run has not loaded.
+func (e *elsewhere) again(id int64) string {
+	return fmt.Sprintf("it is of %s: load the bundle, or import that day", e.days[id])
+}
 
 // run fetches, then loads the range, and what this fetch completed outside of it. A platform that goes away in the middle does
 // not keep back what it has given.
@@ -194,15 +225,16 @@ func (r *importRun) run(ctx context.Context) (err error) {
 	r.mirror.config.Progress = fetching.add
 	r.mirror.config.Completed = func(s store.Sequence) {
 		if day := store.DayOf(s.StartedAt.Time); day < r.load.Query.From || day > r.load.Query.To {
-			r.elsewhere.add(s.ID)
+			r.elsewhere.add(s.ID, day)
 		}
 	}
 	r.fetched, err = r.mirror.run(ctx, r.accounts)
 	fetching.finish()
-	if err != nil && !platformsFault(err) {
-		return err
+	if err == nil || platformsFault(err) {
+		err = cmp.Or(r.loadFetched(ctx), err)
 	}
-	return cmp.Or(r.loadFetched(ctx), err)
+	r.loaded.Problems = append(r.loaded.Problems, r.elsewhere.cutShort()...)
+	return err
 }
 
 // platformsFault reports whether a fetch ended because of the platform: what is in the bundle can be loaded all the same.
@@ -226,6 +258,7 @@ func (r *importRun) loadFetched(ctx context.Context) error {
 		r.load.Query = store.Query{IDs: ids}
 		loading.add("sequences", 0, int64(len(ids)))
 		more, err := load.Run(ctx, bundle, r.target, r.load)
+		r.elsewhere.loaded(more.Problems, err)
 		joinLoads(&r.loaded, more)
 		r.undo = more.UndoFile // a run has one of its own
 		if err != nil {

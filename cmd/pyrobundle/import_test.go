@@ -23,6 +23,7 @@ type importing struct {
 	platform *httptest.Server
 	api      *sandbox.AnnotationAPI
 	target   *httptest.Server
+	refusing atomic.Bool // the target takes no sequence
 }
 
 // newImporting hands every request of the platform to misbehave first, which tells whether it has answered.
@@ -46,7 +47,13 @@ func newImporting(t *testing.T, misbehave func(http.ResponseWriter, *http.Reques
 		}
 	}))
 	t.Cleanup(i.platform.Close)
-	i.target = httptest.NewServer(i.api)
+	i.target = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if i.refusing.Load() && r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/api/v1/sequences") {
+			http.Error(w, `{"detail":"not today"}`, http.StatusBadRequest)
+			return
+		}
+		i.api.ServeHTTP(w, r)
+	}))
 	t.Cleanup(i.target.Close)
 	return i
 }
@@ -132,6 +139,57 @@ func TestImportLoadsWhatItCompletedOfOtherDays(t *testing.T) {
 	}
 	if loaded["2026-08-01"] == 0 || loaded["2026-08-02"] == 0 || len(loaded) != 2 {
 		t.Errorf("sequences loaded by day: %v, want those of the day that failed before, too", loaded)
+	}
+}
+
+// What an import has fetched of other days, the next import of its days does not load: it finds it whole in the bundle. So what
+// this one does not load of it is named, with what does.
+func TestImportNamesWhatItCompletedOfOtherDaysAndDidNotLoad(t *testing.T) {
+	const again = "it is of 2026-08-01: load the bundle, or import that day"
+	for name, c := range map[string]struct {
+		spoil func(i *importing, r *http.Request) // at each request of the second import to the platform
+		code  int
+		of1   int // sequences of the day before that are named
+	}{
+		"the target dies before": {func(i *importing, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, "/storage/") {
+				i.target.Close()
+			}
+		}, exitError, 4},
+		"the target refuses each": {func(i *importing, _ *http.Request) { i.refusing.Store(true) }, exitFailures, 4},
+		"nothing goes wrong":      {func(*importing, *http.Request) {}, exitDone, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var i *importing
+			var second atomic.Bool
+			i = newImporting(t, func(w http.ResponseWriter, r *http.Request) bool {
+				switch {
+				case second.Load():
+					c.spoil(i, r)
+				case r.FormValue("from_date") == "2026-08-01":
+					http.Error(w, "down for maintenance", http.StatusInternalServerError)
+					return true
+				}
+				return false
+			})
+			if got := i.run(t, "2026-08-01", "2026-08-01"); got.code != exitFailures {
+				t.Fatalf("import of a day that cannot be listed: %+v", got)
+			}
+			second.Store(true)
+			got := i.run(t, "2026-08-02", "2026-08-02")
+			if got.code != c.code {
+				t.Errorf("exit code %d, want %d", got.code, c.code)
+			}
+			named := map[string]bool{}
+			for line := range strings.Lines(got.stderr) {
+				if strings.HasPrefix(line, "failed: sequence ") && strings.Contains(line, again) {
+					named[strings.Fields(line)[2]] = true
+				}
+			}
+			if len(named) != c.of1 {
+				t.Errorf("%d sequences of the day before are named as not loaded, want %d:\n%s", len(named), c.of1, got.stderr)
+			}
+		})
 	}
 }
 
