@@ -230,9 +230,15 @@ func (r *importRun) run(ctx context.Context) (err error) {
 	}
 	r.fetched, err = r.mirror.run(ctx, r.accounts)
 	fetching.finish()
-	if err == nil || platformsFault(err) {
-		err = cmp.Or(r.loadFetched(ctx), err)
+	bundle, openErr := openBundle(r.opts.bundle.path)
+	if openErr == nil {
+		defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
+		if err == nil || platformsFault(err) {
+			err = cmp.Or(r.loadFetched(ctx, bundle), err)
+		}
+		err = cmp.Or(err, countAbsent(context.WithoutCancel(ctx), bundle, r.fetched.Problems, &r.loaded))
 	}
+	err = cmp.Or(err, openErr)
 	r.loaded.Problems = append(r.loaded.Problems, r.elsewhere.cutShort()...)
 	return err
 }
@@ -242,12 +248,7 @@ func platformsFault(err error) bool {
 	return errors.Is(err, httpapi.ErrUnreachable) || errors.Is(err, httpapi.ErrHostUnreachable) || errors.Is(err, httpapi.ErrUnauthorized)
 }
 
-func (r *importRun) loadFetched(ctx context.Context) error {
-	bundle, err := openBundle(r.opts.bundle.path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = bundle.Close() }() // opened for reading: nothing can be lost
+func (r *importRun) loadFetched(ctx context.Context, bundle *store.Bundle) (err error) {
 	loading := r.app.progress(r.opts.output, r.load.Log, "load", "sequences")
 	defer loading.finish()
 	r.load.Progress = countedSequences(loading, selectedBy(ctx, bundle, r.load.Query))
@@ -265,7 +266,7 @@ func (r *importRun) loadFetched(ctx context.Context) error {
 			return err
 		}
 	}
-	return countAbsent(ctx, bundle, r.fetched.Problems, &r.loaded)
+	return nil
 }
 
 // preview plans both phases from the platform's listings: no image is downloaded, nothing is written.
@@ -324,7 +325,8 @@ func (previewed) StatImage(context.Context, store.Hash) (store.Image, error) {
 	return store.Image{}, store.ErrNotFound
 }
 
-// countAbsent counts the sequences that could not even be fetched: to the user of import they have failed like the others.
+// countAbsent counts the sequences that could not even be fetched: to the user of import they have failed like the others, also
+// where the run has ended early.
 func countAbsent(ctx context.Context, bundle *store.Bundle, problems []store.Problem, result *load.Result) error {
 	absent := map[int64]bool{}
 	for _, p := range problems {

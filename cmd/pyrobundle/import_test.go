@@ -193,6 +193,34 @@ func TestImportNamesWhatItCompletedOfOtherDaysAndDidNotLoad(t *testing.T) {
 	}
 }
 
+// What could not be fetched counts as failed whatever becomes of the load.
+func TestImportThatEndsEarlyCountsWhatItCouldNotFetch(t *testing.T) {
+	var i *importing
+	i = newImporting(t, func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/sequences/104/detections"):
+			http.Error(w, "one of many", http.StatusInternalServerError)
+			return true
+		case strings.HasPrefix(r.URL.Path, "/storage/"):
+			i.target.Close()
+		}
+		return false
+	})
+	got := i.run(t, "2026-08-01", "2026-08-05")
+	if got.code != exitError {
+		t.Errorf("exit code %d of an import whose target died, want %d", got.code, exitError)
+	}
+	named := map[string]bool{}
+	for line := range strings.Lines(got.stderr) {
+		if strings.HasPrefix(line, "failed: sequence ") {
+			named[strings.Fields(line)[2]] = true
+		}
+	}
+	if want := fmt.Sprintf("  Failed sequences: %d\n", len(named)); !named["104:"] || !strings.Contains(got.stdout, want) {
+		t.Errorf("want %q, as many as are named, 104 with them:\n%s%s", want, got.stdout, got.stderr)
+	}
+}
+
 // Without a fetch, import annotates the sequences that were chosen, and no others: with --existing overwrite it would replace
 // what people did on them.
 func TestImportWithoutFetchAnnotatesOnlyWhatIsChosen(t *testing.T) {
