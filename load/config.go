@@ -23,7 +23,7 @@ type Config struct {
 	Workers       int           // sequences in flight, and image uploads in flight; 0: 16
 	DryRun        bool          // everything but writes; Result.Plan says what a run would do
 	BriefPlan     bool          // with DryRun: without the annotations that would be written, which are kept until the end
-	AssumeImages  bool          // with DryRun: take frames whose image was not downloaded for ones that have it
+	AssumeImages  bool          // with DryRun: take frames whose image was not downloaded for ones that have it, unless it is gone
 
 	StateDir string // where the target's lock is; "": the user's (StateDir)
 	UndoDir  string // where ExistingOverwrite saves what it replaces; "": undo in StateDir

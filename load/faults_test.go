@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -318,6 +319,48 @@ func TestADryRunFromListingsNeedsNoImages(t *testing.T) {
 		return c
 	}()); err == nil {
 		t.Error("images were assumed in a run that writes")
+	}
+}
+
+// An image that is proven gone is no image that a fetch would bring: import --dry-run plans without it, as import loads without it.
+func TestADryRunFromListingsAssumesNoImagesThatAreGone(t *testing.T) {
+	for name, c := range map[string]struct {
+		gone       []int // frames whose image is proven gone
+		sequence   bool  // is gone from the platform, and has no image
+		detections int
+		problems   []string
+	}{
+		"an image": {[]int{1}, false, 2, []string{"1 of 3 frames have no image in the bundle: 404 from the storage"}},
+		"all images": {[]int{0, 1, 2}, false, 0, []string{
+			"3 of 3 frames have no image in the bundle: 404 from the storage", "not created: it has no frame with an image",
+		}},
+		"the sequence": {nil, true, 0, []string{
+			"3 of 3 frames have no image in the bundle: its sequence is gone from the platform", "not created: it has no frame with an image",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, annotation.Newest)
+			bundle := matrixBundle()
+			record := &bundle.records[0]
+			record.Coverage.Gone = c.sequence
+			for i := range record.Frames {
+				record.Frames[i].Image = store.Hash{}
+			}
+			for _, i := range c.gone {
+				record.Frames[i].Problem, record.Frames[i].Permanent = "404 from the storage", true
+			}
+			dry := w.run(t, bundle, func(c *load.Config) { c.DryRun, c.AssumeImages = true, true })
+			var reasons []string
+			for _, p := range dry.Problems {
+				reasons = append(reasons, p.Reason)
+				if p.Class != store.Incomplete {
+					t.Errorf("%s: %s, want incomplete", p.Reason, p.Class)
+				}
+			}
+			if dry.Plan[0].Detections != c.detections || !slices.Equal(reasons, c.problems) {
+				t.Errorf("plan %+v, problems %q, want %d detections, %q", dry.Plan, reasons, c.detections, c.problems)
+			}
+		})
 	}
 }
 

@@ -56,7 +56,7 @@ func want(record store.SequenceRecord, cfg Config, generation annotation.Generat
 	}
 	w := wanted{sequence: sequence, temporal: temporalOf(record.Sequence)}
 	for _, frame := range framesOf(record, cfg.Limit, cfg.Order) {
-		if frame.Image.IsZero() && !cfg.AssumeImages {
+		if gone := frame.Permanent || record.Coverage.Gone; frame.Image.IsZero() && (gone || !cfg.AssumeImages) {
 			w.leaveOut(frame.Frame, record.Coverage.Gone)
 			continue
 		}
