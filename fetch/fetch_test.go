@@ -295,6 +295,36 @@ func TestRerunRefreshesAChangedDocumentWithoutListingDetections(t *testing.T) {
 	}
 }
 
+// Labels come days after the detections. The bundle that has one was the last to read the sequence, however long ago its
+// detections were listed, and merge goes by that.
+func TestARefreshedDocumentIsNewerThanOneFetchedBefore(t *testing.T) {
+	p := newFakePlatform(t)
+	p.sequence(41, 1, started(firstDay, 0), 2)
+	a, b := newBundle(t, p), newBundle(t, p)
+	at := started(firstDay, 0).Add(48 * time.Hour)
+	cfg := config()
+	cfg.Now = func() time.Time { return at }
+	for _, bundle := range []*bundle{a, b} {
+		bundle.fetch(cfg)
+		at = at.Add(time.Hour)
+	}
+	p.set(41, "is_wildfire", "wildfire_smoke")
+	a.fetch(cfg)
+	merged := newBundle(t, p)
+	if _, err := store.Merge(t.Context(), merged.path, []string{a.path, b.path}, store.MergeOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if label := merged.record(41).Sequence.IsWildfire; label == nil || *label != "wildfire_smoke" {
+		t.Errorf("label %v after the merge, want the newer document's", label)
+	}
+	again := a.record(41).Coverage
+	at = at.Add(time.Hour)
+	a.fetch(cfg)
+	if got := a.record(41).Coverage; got != again {
+		t.Errorf("coverage %+v of a sequence of which nothing is new, want %+v", got, again)
+	}
+}
+
 func TestRerunFetchesWhatAGrownSequenceGained(t *testing.T) {
 	p := newFakePlatform(t)
 	p.sequence(41, 1, started(firstDay, 0), 2)

@@ -161,6 +161,9 @@ func (r *run) commit(ctx context.Context, d *draft) error {
 	}
 	id := d.record.Sequence.ID
 	changed := d.changed()
+	if changed && !d.listed { // all that is held is as of now: the document says that its detections are the same
+		d.record.Coverage.FetchedAt = r.cfg.Now().UTC()
+	}
 	if err := r.reportAll(ctx, d.problems); err != nil { // before the commit: killed in between, the next run tries again
 		return err
 	}
