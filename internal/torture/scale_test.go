@@ -18,9 +18,9 @@ import (
 
 // growth is how much more than at the smallest size a larger one may take.
 type growth struct {
-	memory, peak float64 // anonymous resident memory: what nine looks in ten saw, and the most that one saw
-	noise        int64   // bytes on top of both, by which one run differs from the next of the same size
-	peakNoise    int64   // the same of a single look, which may meet a collector that lags behind
+	memory, late float64 // anonymous resident memory: what nine looks in ten saw, and what ninety-nine in a hundred did
+	noise        int64   // bytes on top of the first, by which one run differs from the next of the same size
+	lateNoise    int64   // the same of the second, of which some looks meet a collector that lags behind
 	time         float64 // the program's own processor time for each sequence; 0: not judged
 }
 
@@ -37,16 +37,17 @@ const (
 // constant is what is promised from a thousand sequences to a hundred thousand.
 //
 // The noise is what five equal runs of each phase differed by: up to a megabyte, because the collector begins when a heap has
-// doubled, wherever that finds the run. The peak may differ by more, a whole heap of 4 MB that the collector has not looked at yet;
-// it is judged all the same, because nine looks in ten do not see what grows in the last tenth of a run.
+// doubled, wherever that finds the run. What ninety-nine looks in a hundred see may differ by more, a whole heap of 4 MB that the
+// collector has not looked at yet; it is judged all the same, because nine in ten do not see what grows in the last tenth of a run.
+// The most that a single look sees is not: in a verify of 100,000 sequences one of two thousand collections comes late by 10 MB.
 func constant() growth {
-	return growth{memory: 1.10, noise: 1 << 20, peak: 1.25, peakNoise: 4 << 20, time: 1.15}
+	return growth{memory: 1.10, noise: 1 << 20, late: 1.25, lateNoise: 4 << 20, time: 1.15}
 }
 
 // gross is what no run may exceed even on a busy machine, at sizes that take seconds. A sequence that is kept costs 6 kB: a thousand of
 // them show.
 func gross() growth {
-	return growth{memory: 1.15, noise: 2 << 20, peak: 1.50, peakNoise: 4 << 20}
+	return growth{memory: 1.15, noise: 2 << 20, late: 1.50, lateNoise: 4 << 20}
 }
 
 // phase is a run of the program over one world.
@@ -146,8 +147,8 @@ func (s scale) grown(most growth) (out []string) {
 			if may := int64(most.memory*float64(least.steady)) + most.noise; p.memory.steady > may {
 				out = append(out, fmt.Sprintf("%s: %d sequences take %d bytes of memory, %d took %d", p.name, n, p.memory.steady, s.sizes[base], least.steady))
 			}
-			if may := int64(most.peak*float64(least.most)) + most.peakNoise; p.memory.most > may {
-				out = append(out, fmt.Sprintf("%s: %d sequences take %d bytes of memory at most, %d took %d", p.name, n, p.memory.most, s.sizes[base], least.most))
+			if may := int64(most.late*float64(least.late)) + most.lateNoise; p.memory.late > may {
+				out = append(out, fmt.Sprintf("%s: %d sequences take %d bytes of memory in the end, %d took %d", p.name, n, p.memory.late, s.sizes[base], least.late))
 			}
 		}
 	}
@@ -159,8 +160,8 @@ func (s scale) grown(most growth) (out []string) {
 func TestGrowthIsNoticed(t *testing.T) {
 	t.Parallel()
 	const mb, long, short = 1_000_000, 100, 2
-	took := func(steady, most float64, looks int) []phase {
-		return []phase{{"fetch", memory{steady: int64(steady * mb), most: int64(most * mb), looks: looks}, time.Second}}
+	took := func(steady, late float64, looks int) []phase {
+		return []phase{{"fetch", memory{steady: int64(steady * mb), late: int64(late * mb), looks: looks}, time.Second}}
 	}
 	for name, c := range map[string]struct {
 		phases [][]phase

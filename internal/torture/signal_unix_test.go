@@ -217,16 +217,24 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 // one took the report with it. Of two kinds here, so that the system does not make one of them.
 func TestASignalThatComesTwiceIsOne(t *testing.T) {
 	t.Parallel()
-	s := newStage(t)
-	proxy := s.servePlatform(slowly(30 * time.Millisecond))
-	p := s.start(s.fetchArgs()...)
-	s.until(func() bool { return proxy.Requests() >= 60 })
-	sent := time.Now()
-	s.must(p.cmd.Process.Signal(os.Interrupt))
-	s.must(p.cmd.Process.Signal(syscall.SIGTERM))
-	e := p.wait()
-	s.expectCutShort(e, time.Since(sent))
-	s.verify()
+	for range 5 {
+		s := newStage(t)
+		proxy := s.servePlatform(slowly(30 * time.Millisecond))
+		p := s.start(s.fetchArgs()...)
+		s.until(func() bool { return proxy.Requests() >= 60 })
+		sent := time.Now()
+		s.must(p.cmd.Process.Signal(os.Interrupt))
+		s.must(p.cmd.Process.Signal(syscall.SIGTERM))
+		apart := time.Since(sent)
+		e := p.wait()
+		if apart > 50*time.Millisecond {
+			continue // a busy machine let them be two
+		}
+		s.expectCutShort(e, time.Since(sent))
+		s.verify()
+		return
+	}
+	t.Skip("two signals never left here within a moment")
 }
 
 // fill makes a pipe so full that the next write to it waits. It asks the pipe itself: a deadline may pass on a busy machine
