@@ -158,7 +158,7 @@ func playPlain(ctx context.Context, args []string, take func(body io.Reader) (in
 		return err
 	}
 	var urls []string
-	for day := store.Day(args[1]); day <= store.Day(args[2]); day = day.Next() {
+	for day := range store.Days(store.Day(args[1]), store.Day(args[2])) {
 		sequences, err := client.Sequences(ctx, platform.SequencesQuery{Day: day, Limit: platform.MaxSequencesPage})
 		if err != nil {
 			return err

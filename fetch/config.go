@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"pyrobundle/store"
@@ -74,14 +75,7 @@ func (c Config) withDefaults() (Config, error) {
 
 // days are the UTC days asked for, in order.
 func (c Config) days() []store.Day {
-	if c.From == "" {
-		return nil
-	}
-	var days []store.Day
-	for t := c.From.Start(); !t.After(c.To.Start()); t = t.AddDate(0, 0, 1) {
-		days = append(days, store.DayOf(t))
-	}
-	return days
+	return slices.Collect(store.Days(c.From, c.To))
 }
 
 // errNoBundle is a mistake of the caller.

@@ -108,7 +108,7 @@ func (r *run) dayListed(ctx context.Context, day store.Day, seen map[int64]bool,
 	if err := r.settleDay(ctx, day); err != nil {
 		return err
 	}
-	ended := r.cfg.Now().After(day.Start().AddDate(0, 0, 1).Add(live))
+	ended := r.cfg.Now().After(day.End().Add(live))
 	return r.putDay(ctx, day, len(seen), ended)
 }
 

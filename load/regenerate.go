@@ -28,7 +28,7 @@ func Regenerate(ctx context.Context, dst Target, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	for day := cfg.Query.From; day <= last; day = day.Next() {
+	for range store.Days(cfg.Query.From, last) {
 		run.cfg.Progress("days", 0, 1)
 	}
 	absent := map[int64]bool{} // of those asked for by their ids
@@ -36,7 +36,10 @@ func Regenerate(ctx context.Context, dst Target, cfg Config) (Result, error) {
 		absent[id] = true
 	}
 	whole := true
-	for day := cfg.Query.From; day <= last && run.ctx.Err() == nil; day = day.Next() {
+	for day := range store.Days(cfg.Query.From, last) {
+		if run.ctx.Err() != nil {
+			break
+		}
 		whole = run.regenerateDay(day, absent) && whole
 		run.progressed("days")
 	}
@@ -51,7 +54,7 @@ func Regenerate(ctx context.Context, dst Target, cfg Config) (Result, error) {
 func (r *run) regenerateDay(day store.Day, absent map[int64]bool) (whole bool) {
 	filter := annotation.SequenceFilter{
 		SourceAPI: r.cfg.SourceAPI, CameraID: r.cfg.Query.CameraID, Annotations: true,
-		From: day.Start(), To: day.Start().AddDate(0, 0, 1).Add(-time.Microsecond),
+		From: day.Start(), To: day.End().Add(-time.Microsecond),
 	}
 	for sequence, err := range r.dst.Sequences(r.ctx, filter) {
 		if err != nil {

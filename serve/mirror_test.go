@@ -47,7 +47,7 @@ func mirrored(t *testing.T, c client, from, to store.Day) *store.Bundle {
 	}
 	must(t, each(raw("/api/v1/organizations/"), w.organization))
 	must(t, each(raw("/api/v1/cameras/?include_non_trustable=true"), w.camera))
-	for day := from; day <= to; day = day.Next() {
+	for day := range store.Days(from, to) {
 		for offset := 0; ; offset += 4 {
 			page := raw(fmt.Sprintf("%s%s&limit=4&offset=%d", fromDate, day, offset))
 			must(t, each(page, w.sequence))

@@ -132,7 +132,7 @@ func (b *Bundle) Summaries(ctx context.Context, q Query) iter.Seq2[Summary, erro
 			from = dayKey(q.From.Start(), 0)
 		}
 		if q.To != "" {
-			before = dayKey(q.To.Start().AddDate(0, 0, 1), 0) // not of Next: 9999-12-31 has none
+			before = dayKey(q.To.End(), 0)
 		}
 		ids := make(map[int64]bool, len(q.IDs))
 		for _, id := range q.IDs {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"time"
 )
@@ -81,12 +82,18 @@ func (d Day) Start() time.Time {
 	return t
 }
 
-// Next returns the following day. Behind 9999-12-31, the last that can be written, that is no day, but sorts behind every one.
-func (d Day) Next() Day {
-	if next := DayOf(d.Start().AddDate(0, 0, 1)); next > d {
-		return next
+// End returns midnight UTC at the end of the day: of 9999-12-31, the last that can be written, a time that no Day begins with.
+func (d Day) End() time.Time { return d.Start().AddDate(0, 0, 1) }
+
+// Days are the days from one to another, both included; none where one is empty.
+func Days(from, to Day) iter.Seq[Day] {
+	return func(yield func(Day) bool) {
+		if from == "" {
+			return
+		}
+		for t := from.Start(); !t.After(to.Start()) && yield(DayOf(t)); t = t.AddDate(0, 0, 1) {
+		}
 	}
-	return d + "+1"
 }
 
 // Time is a platform timestamp: naive ISO-8601 in UTC (contract A.0); a zone, where one is given, is honoured.

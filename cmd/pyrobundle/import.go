@@ -281,7 +281,7 @@ func (r *importRun) preview(ctx context.Context) error {
 			looking.add(unit, done, expected)
 		}
 	}
-	for day := r.mirror.config.From; day <= r.mirror.config.To; day = day.Next() {
+	for range store.Days(r.mirror.config.From, r.mirror.config.To) {
 		looking.add("days", 0, int64(len(r.accounts.clients)))
 	}
 	r.fetched.Problems = r.accounts.refused

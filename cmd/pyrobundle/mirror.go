@@ -263,7 +263,7 @@ func (m *mirror) seesEverything(ctx context.Context, client *platform.Client) bo
 	for _, camera := range cameras.Rows {
 		organizations[camera.ID] = camera.OrganizationID
 	}
-	for day := m.config.From; day <= m.config.To; day = day.Next() {
+	for day := range store.Days(m.config.From, m.config.To) {
 		page, err := client.Sequences(ctx, platform.SequencesQuery{Day: day, RiskScore: m.config.RiskScore, Limit: platform.MaxSequencesPage})
 		if err != nil {
 			return false
