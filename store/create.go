@@ -149,17 +149,12 @@ func makeImages(path string) error {
 // createIndex makes an empty index under its temporary name, whose lock keeps a second creator out, and renames it.
 func createIndex(path string, o WriteOptions) (err error) {
 	temporary, final := filepath.Join(path, indexNewName), filepath.Join(path, indexName)
-	db, err := openNew(temporary)
+	db, err := takeOver(temporary, openNew)
 	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return fmt.Errorf("%w: it is being created", ErrLocked)
 	}
-	if err != nil { // an interrupted creator's leftover that is no database
-		if os.Remove(temporary) != nil {
-			return err // it is not that
-		}
-		if db, err = openNew(temporary); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
 	open := true
 	defer func() {
@@ -187,6 +182,16 @@ func createIndex(path string, o WriteOptions) (err error) {
 		return err
 	}
 	return o.disk.syncDir(filepath.Dir(path))
+}
+
+// takeOver opens a database that lasts only as long as some work, and makes it anew where a process that was killed has left what
+// is none. Its error is bbolt's ErrTimeout where another process has it open.
+func takeOver[T any](path string, open func(path string) (T, error)) (T, error) {
+	opened, err := open(path)
+	if err == nil || errors.Is(err, bbolterrors.ErrTimeout) || os.Remove(path) != nil { // what cannot be removed is no leftover
+		return opened, err
+	}
+	return open(path)
 }
 
 func openNew(path string) (db *bbolt.DB, err error) {

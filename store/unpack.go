@@ -216,17 +216,12 @@ func lockOut(file string) (unlock func() error, err error) {
 		if err := requireRegular(file); err != nil && !isMissing(err) {
 			return nil, err
 		}
-		lock, err := openLock(file)
+		lock, err := takeOver(file, openLock)
 		if errors.Is(err, bbolterrors.ErrTimeout) {
 			return nil, fmt.Errorf("%w: it is being unpacked", ErrLocked)
 		}
-		if err != nil { // what is left of a process that was killed here
-			if os.Remove(file) != nil {
-				return nil, err // it is not that
-			}
-			if lock, err = openLock(file); err != nil {
-				return nil, err
-			}
+		if err != nil {
+			return nil, err
 		}
 		held, heldErr := lock.file.Stat()
 		if named, err := os.Lstat(file); err == nil && heldErr == nil && os.SameFile(held, named) || tries == most {
