@@ -178,18 +178,22 @@ func (b *Bundle) Sequences(ctx context.Context, q Query) iter.Seq2[SequenceRecor
 
 // Cameras yields the newest documents by id.
 func (b *Bundle) Cameras(ctx context.Context) iter.Seq2[Camera, error] {
-	return decoded(ctx, b, bucketCameras, func(key, body []byte) (Camera, error) {
-		c, err := bounded(ParseCamera)(body)
-		return c, checkID("camera", key, c.ID, err)
-	})
+	return decoded(ctx, b, bucketCameras, cameraUnder)
+}
+
+func cameraUnder(key, body []byte) (Camera, error) {
+	c, err := bounded(ParseCamera)(body)
+	return c, checkID("camera", key, c.ID, err)
 }
 
 // Organizations yields the newest documents by id.
 func (b *Bundle) Organizations(ctx context.Context) iter.Seq2[Organization, error] {
-	return decoded(ctx, b, bucketOrganizations, func(key, body []byte) (Organization, error) {
-		o, err := bounded(ParseOrganization)(body)
-		return o, checkID("organization", key, o.ID, err)
-	})
+	return decoded(ctx, b, bucketOrganizations, organizationUnder)
+}
+
+func organizationUnder(key, body []byte) (Organization, error) {
+	o, err := bounded(ParseOrganization)(body)
+	return o, checkID("organization", key, o.ID, err)
 }
 
 // checkID compares a document with the key that it was found under.

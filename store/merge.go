@@ -164,8 +164,8 @@ func (m *merge) documents(ctx context.Context) error {
 		if err != nil || i < 0 {
 			return err
 		}
-		o, err := bounded(ParseOrganization)(row[i].body)
-		if err := checkID("organization", row[i].key, o.ID, err); err != nil {
+		o, err := organizationUnder(row[i].key, row[i].body)
+		if err != nil {
 			return fmt.Errorf("bundle %s: %w", m.bundles[i].path, err)
 		}
 		return m.writer.PutOrganizations(ctx, []Organization{o})
@@ -177,8 +177,8 @@ func (m *merge) documents(ctx context.Context) error {
 		if err != nil || i < 0 {
 			return err
 		}
-		c, err := bounded(ParseCamera)(row[i].body)
-		if err := checkID("camera", row[i].key, c.ID, err); err != nil {
+		c, err := cameraUnder(row[i].key, row[i].body)
+		if err != nil {
 			return fmt.Errorf("bundle %s: %w", m.bundles[i].path, err)
 		}
 		return m.writer.PutCameras(ctx, []Camera{c})
