@@ -371,14 +371,8 @@ func (o *owner) markEnd() error {
 	if _, err := o.file.WriteAt(zero[:], o.end); err != nil {
 		return err
 	}
-	info, err := o.file.Stat()
-	if err != nil {
+	if err := o.file.Truncate(o.end + endSize); err != nil {
 		return err
-	}
-	if info.Size() > o.end+endSize {
-		if err := o.file.Truncate(o.end + endSize); err != nil {
-			return err
-		}
 	}
 	return o.file.Sync()
 }
