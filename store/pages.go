@@ -183,12 +183,15 @@ type page struct {
 	elements []byte
 }
 
+// inRange reports whether a page can be part of a tree: the first two are the meta pages.
+func (w *pageWalk) inRange(id uint64) bool { return id >= 2 && id < w.pages }
+
 // load reads a page's header and elements and marks its pages as used.
 func (w *pageWalk) load(id uint64) (page, bool) {
 	if w.err != nil {
 		return page{}, false
 	}
-	if id < 2 || id >= w.pages {
+	if !w.inRange(id) {
 		return page{}, w.wrong("page %d is out of range", id)
 	}
 	buffer := &w.buffer
@@ -321,7 +324,7 @@ func (w *pageWalk) branch(p page, depth int, top bool, key []byte) {
 	}
 	if !w.leaves && !top && w.isLeaf(children[0]) {
 		for _, child := range children {
-			if child < 2 || child >= w.pages {
+			if !w.inRange(child) {
 				w.wrong("page %d is out of range", child)
 				return
 			}
@@ -336,11 +339,11 @@ func (w *pageWalk) branch(p page, depth int, top bool, key []byte) {
 
 // isLeaf reports whether a page is a leaf. Its siblings are leaves then, too: bbolt's trees are equally deep everywhere.
 func (w *pageWalk) isLeaf(id uint64) bool {
-	var header [pageHeaderSize]byte
-	if w.err != nil || id < 2 || id >= w.pages {
+	header := w.buffer[:pageHeaderSize]
+	if w.err != nil || !w.inRange(id) {
 		return false // tree reports it
 	}
-	if w.err = readFull(w.r, header[:], int64(id)*pageSize); w.err != nil {
+	if w.err = readFull(w.r, header, int64(id)*pageSize); w.err != nil {
 		return false
 	}
 	return binary.LittleEndian.Uint16(header[8:]) == leafPage
