@@ -221,6 +221,9 @@ type txn struct {
 // get returns the checked body of a key, nil where there is none.
 func (t *txn) get(bucket string, key []byte) ([]byte, error) { return lookup(t.tx, bucket, key) }
 
+// ascendingFill is how full pages may be of a bucket whose keys come mostly in order: they need little room for inserts.
+const ascendingFill = 0.9
+
 // put stores a body; an equal one is not written again.
 func (t *txn) put(bucket string, key, body []byte) error {
 	b := t.tx.Bucket([]byte(bucket))
@@ -246,8 +249,8 @@ func (t *txn) put(bucket string, key, body []byte) error {
 	t.meta.RootSum.add(hash)
 	t.writes++
 	switch bucket {
-	case bucketMembers, bucketSequences, bucketByDay: // mostly ascending keys: pages need no room for inserts
-		b.FillPercent = 0.9
+	case bucketMembers, bucketSequences, bucketByDay:
+		b.FillPercent = ascendingFill
 	}
 	return b.Put(bytes.Clone(key), append(hash[:], body...))
 }

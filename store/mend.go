@@ -171,7 +171,7 @@ func (t *txn) rebuild(name string) error {
 	if err != nil {
 		return err
 	}
-	b.FillPercent = 0.9 // they come in order
+	b.FillPercent = ascendingFill
 	for _, e := range intact {
 		if err := b.Put(e.key, e.value); err != nil {
 			return err
