@@ -96,7 +96,7 @@ func (c *Client) clean(err error) error {
 	if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrHostUnreachable) {
 		most = 2 * maxLine // the name of a host and its last words, which end with what to do
 	}
-	if line := lineOf(scrub(text[:min(len(text), maxSearched)], c.secrets()), most); line != text {
+	if line := lineOf(scrub(text, c.secrets()), most); line != text {
 		return &cleanError{text: line, err: err}
 	}
 	return err

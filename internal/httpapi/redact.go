@@ -39,11 +39,12 @@ var (
 	secretName    = regexp.MustCompile(`(?i)signature|credential|token|accesskey|password|passwd|secret|api_?key|^x-amz-|^sig$`)
 )
 
-// scrub masks whatever looks like a secret, and the secrets known.
+// maxSearched is how many bytes of a text are searched for secrets: what begins in the part that is shown ends before that.
+const maxSearched = 64 << 10
+
+// scrub masks whatever looks like a secret, and the secrets known, in the part of a text that is searched.
 func scrub(text string, known []secret) string {
-	for _, secret := range known {
-		text = secret.mask(text)
-	}
+	text = mask(text[:min(len(text), maxSearched)], known)
 	text = urlPattern.ReplaceAllStringFunc(text, Redact)
 	text = jwtPattern.ReplaceAllString(text, masked)
 	text = bearerPattern.ReplaceAllString(text, "$1 "+masked)
@@ -100,11 +101,16 @@ type secret struct {
 	pattern *regexp.Regexp // of its spellings; nil: there is one, or no other is looked for
 }
 
-func (s secret) mask(text string) string {
-	if s.pattern == nil {
-		return strings.ReplaceAll(text, s.text, masked)
+// mask masks the secrets known in a text.
+func mask(text string, known []secret) string {
+	for _, s := range known {
+		if s.pattern == nil {
+			text = strings.ReplaceAll(text, s.text, masked)
+		} else {
+			text = s.pattern.ReplaceAllLiteralString(text, masked)
+		}
 	}
-	return s.pattern.ReplaceAllLiteralString(text, masked)
+	return text
 }
 
 // spellings are the secrets, however a server, a form, a document or a message that quotes one spells them. Those that hold
@@ -247,19 +253,11 @@ func unprintable(r rune) bool {
 // Line makes a text that a server has written fit for a message: one line without secrets, of 200 characters at most. It cuts
 // what it has masked: of half a secret nobody would know that it is one.
 func (c *Client) Line(text string) string {
-	return oneLine(scrub(text[:min(len(text), maxSearched)], c.secrets()))
+	return oneLine(scrub(text, c.secrets()))
 }
-
-// maxSearched is how many bytes of a text are searched for secrets: what begins in the part that is shown ends before that.
-const maxSearched = 64 << 10
 
 // Mask returns a text with the client's passwords and tokens masked, in whatever spelling, and otherwise as it is.
-func (c *Client) Mask(text string) string {
-	for _, secret := range c.secrets() {
-		text = secret.mask(text)
-	}
-	return text
-}
+func (c *Client) Mask(text string) string { return mask(text, c.secrets()) }
 
 // maskedQuery is a query for the log: names, and the values of those that are no secrets. Of a URL that a server has given
 // anything may be its signature.
