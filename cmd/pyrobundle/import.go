@@ -203,14 +203,17 @@ func (e *elsewhere) cutShort() (problems []store.Problem) {
 
 // loaded strikes off what a load has come to an end with, and says of what failed how it comes to be loaded.
 func (e *elsewhere) loaded(problems []store.Problem, ended error) {
-	var named []int64
 	for i, p := range problems {
 		if p.Class == store.Failed {
 			problems[i].Reason += "; " + e.again(p.SequenceID)
 		}
-		named = append(named, p.SequenceID)
 	}
-	maps.DeleteFunc(e.days, func(id int64, _ store.Day) bool { return ended == nil || slices.Contains(named, id) })
+	if ended == nil {
+		clear(e.days)
+	}
+	for _, p := range problems {
+		delete(e.days, p.SequenceID)
+	}
 }
 
 // again says how a sequence comes to be loaded that this run has not loaded.
