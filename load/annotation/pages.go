@@ -76,9 +76,9 @@ const maxReadings = 10
 func pages[T any](ctx context.Context, c *Client, path string, query url.Values, smallest int, id func(T) int64) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		last := make(map[int64]int) // id → the reading in which it came last
-		most, came, total := 0, 0, 0
+		most := 0                   // rows that it ever had
 		for number := range maxReadings {
-			came, total = 0, 0
+			came, total := 0, 0
 			for got, err := range reading(ctx, c, path, query, smallest, id) {
 				if err != nil {
 					var none T
