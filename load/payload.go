@@ -56,7 +56,7 @@ func want(record store.SequenceRecord, cfg Config, generation annotation.Generat
 	}
 	w := wanted{sequence: sequence, temporal: temporalOf(record.Sequence)}
 	for _, frame := range framesOf(record, cfg.Limit, cfg.Order) {
-		if gone := frame.Permanent || record.Coverage.Gone; frame.Image.IsZero() && (gone || !cfg.AssumeImages) {
+		if frame.Image.IsZero() && (record.Lost(frame.Frame) || !cfg.AssumeImages) {
 			w.leaveOut(frame.Frame, record.Coverage.Gone)
 			continue
 		}
@@ -73,7 +73,7 @@ func want(record store.SequenceRecord, cfg Config, generation annotation.Generat
 	return w, nil
 }
 
-// leaveOut notes a frame without image. Of a sequence that is gone from the platform no fetch tries again what it lacks.
+// leaveOut notes a frame without image; gone: its sequence is gone from the platform.
 func (w *wanted) leaveOut(f store.Frame, gone bool) {
 	switch {
 	case f.Permanent:

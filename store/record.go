@@ -279,6 +279,10 @@ func (r *SequenceRecord) OrganizationID() int64 {
 	return r.Camera.OrganizationID
 }
 
+// Lost reports whether the image that one of the frames lacks is gone for good: proven so, or with its sequence, of which no fetch
+// tries anything again once that is gone from the platform.
+func (r *SequenceRecord) Lost(f Frame) bool { return f.Permanent || r.Coverage.Gone }
+
 // Frame is one uploaded image of a sequence: several detections may share it.
 type Frame struct {
 	Key       string `json:"key"`                 // the platform's bucket key

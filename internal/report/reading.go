@@ -107,7 +107,7 @@ func framesOf(record store.SequenceRecord) []frame {
 		if byKey[row.BucketKey] == nil {
 			f := stored[row.BucketKey]
 			f.Key = row.BucketKey
-			f.Permanent = f.Permanent || record.Coverage.Gone // no fetch tries again what a sequence lacks that is gone
+			f.Permanent = record.Lost(f)
 			frames = append(frames, frame{Frame: f, id: row.ID, at: row.CreatedAt.UTC()})
 		}
 		byKey[row.BucketKey] = append(byKey[row.BucketKey], row)
