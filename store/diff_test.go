@@ -243,19 +243,10 @@ func TestDiffMarksWhatCannotBeRead(t *testing.T) {
 // spoil flips a bit of a stored value.
 func spoil(t *testing.T, path, bucket string, key []byte) {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(path, indexName), fileMode, indexOptions(false))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Update(func(tx *bbolt.Tx) error {
+	alterIndex(t, path, func(tx *bbolt.Tx) error {
 		b := tx.Bucket([]byte(bucket))
 		value := slices.Clone(b.Get(key))
 		value[len(value)-1] ^= 1
 		return b.Put(key, value)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	})
 }

@@ -28,11 +28,7 @@ func verified(t *testing.T, path string) []Finding {
 // spoilValue changes a byte of the index-th value of a bucket, counted from its end for negative places.
 func spoilValue(t *testing.T, path, bucket string, index, place int) {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(path, indexName), fileMode, indexOptions(false))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Update(func(tx *bbolt.Tx) error {
+	alterIndex(t, path, func(tx *bbolt.Tx) error {
 		b := tx.Bucket([]byte(bucket))
 		c := b.Cursor()
 		k, v := c.First()
@@ -45,12 +41,7 @@ func spoilValue(t *testing.T, path, bucket string, index, place int) {
 		spoilt := bytes.Clone(v)
 		spoilt[(place+len(spoilt))%len(spoilt)] ^= 4
 		return b.Put(bytes.Clone(k), spoilt)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	})
 }
 
 // TestMendedBundleIsWholeAgain: entries of every bucket, images and whole shards are damaged. With Mend the bundle can be
@@ -290,11 +281,7 @@ func TestMendRecordsWhatOnlyThePlatformCanGiveBack(t *testing.T) {
 // spoilKey changes a byte of the key of an entry.
 func spoilKey(t *testing.T, path, bucket string, key []byte, place int) {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(path, indexName), fileMode, indexOptions(false))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Update(func(tx *bbolt.Tx) error {
+	alterIndex(t, path, func(tx *bbolt.Tx) error {
 		b := tx.Bucket([]byte(bucket))
 		value, spoilt := bytes.Clone(b.Get(key)), bytes.Clone(key)
 		if value == nil {
@@ -302,12 +289,7 @@ func spoilKey(t *testing.T, path, bucket string, key []byte, place int) {
 		}
 		spoilt[place] ^= 64
 		return errors.Join(b.Delete(key), b.Put(spoilt, value))
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	})
 }
 
 // disorder changes a bit of a key where it lies, so that it is greater than the one behind it, or less than the one before it.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 // sample is deterministic content for a bundle: cameras, organizations, sequences with frames. Sequences differ in every respect
@@ -148,6 +150,21 @@ func openWriterForTest(t testing.TB, path string, o WriteOptions) *Writer {
 func closeWriter(t testing.TB, w *Writer) {
 	t.Helper()
 	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// alterIndex changes a bundle's index behind its back.
+func alterIndex(t testing.TB, path string, change func(tx *bbolt.Tx) error) {
+	t.Helper()
+	db, err := bbolt.Open(filepath.Join(path, indexName), fileMode, indexOptions(false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(change); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
 }

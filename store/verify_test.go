@@ -133,11 +133,7 @@ func TestVerifyFindsWhatNoHashShows(t *testing.T) {
 // edit changes an index behind the back of its Writer; the manifest stays as it was, which is no damage.
 func edit(t *testing.T, path string, change func(tx *txn) error) {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(path, indexName), fileMode, indexOptions(false))
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
+	alterIndex(t, path, func(tx *bbolt.Tx) error {
 		meta, err := readMeta(tx)
 		if err != nil {
 			return err
@@ -148,12 +144,6 @@ func edit(t *testing.T, path string, change func(tx *txn) error) {
 		}
 		return changed.finish(time.Now())
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestVerifyMissesShardsInTheManifest: of the same generation it lists every sealed one.
